@@ -1,0 +1,151 @@
+//! What surrounds an event: who caused it, and where it stands in the ledger.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
+use crate::ids::{ApiKeyId, MerchantId};
+use crate::merchant::MerchantEvent;
+use crate::payment::PaymentEvent;
+
+/// Who caused a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// A merchant, through an API key.
+    Merchant {
+        /// The merchant.
+        merchant: MerchantId,
+        /// The key used.
+        key: ApiKeyId,
+    },
+    /// Somebody at the command line or console of the installation.
+    Operator,
+    /// A part of the system, by its role: `watchers/ethereum`, `scheduler`.
+    System(String),
+}
+
+impl Actor {
+    /// `merchant:<id>/key:<id>`, `operator` or `system:<role>`, as kept in metadata.
+    #[must_use]
+    pub fn as_text(&self) -> String {
+        match self {
+            Self::Merchant { merchant, key } => format!("merchant:{merchant}/key:{key}"),
+            Self::Operator => "operator".to_owned(),
+            Self::System(role) => format!("system:{role}"),
+        }
+    }
+}
+
+/// The cause of an event. Stored beside it as a flat map of strings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// Who.
+    pub actor: Actor,
+    /// The HTTP request, when there was one.
+    pub request_id: Option<String>,
+    /// The command; the same id twice is the same command.
+    pub command_id: Option<String>,
+}
+
+impl Metadata {
+    /// A cause inside the system, without a request.
+    #[must_use]
+    pub fn system(role: impl Into<String>) -> Self {
+        Self { actor: Actor::System(role.into()), request_id: None, command_id: None }
+    }
+
+    /// The flat map that is stored: keys `actor`, `request_id`, `command_id`.
+    #[must_use]
+    pub fn to_map(&self) -> HashMap<String, String> {
+        let optional = [("request_id", &self.request_id), ("command_id", &self.command_id)];
+        let mut map = HashMap::from([("actor".to_owned(), self.actor.as_text())]);
+        map.extend(optional.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))));
+        map
+    }
+}
+
+/// An event as it stands in the ledger, payload not yet read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecordedEvent {
+    /// Position in the ledger's total order: 1, 2, 3 … without a gap.
+    pub position: i64,
+    /// `payment` or `merchant`.
+    pub aggregate_type: String,
+    /// The aggregate's id (a UUID as text).
+    pub aggregate_id: String,
+    /// Position in the aggregate's own stream: 1, 2, 3 …
+    pub sequence: i64,
+    /// The event's name, for example `PaymentCreated`.
+    pub event_type: String,
+    /// The version of its shape.
+    pub event_version: String,
+    /// The event itself.
+    pub payload: serde_json::Value,
+    /// Its cause; see [`Metadata`].
+    pub metadata: serde_json::Value,
+    /// When Postgres recorded it.
+    pub recorded_at: Timestamp,
+}
+
+/// An event of any aggregate, read.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LedgerEvent {
+    /// Of a payment.
+    Payment(PaymentEvent),
+    /// Of a merchant.
+    Merchant(MerchantEvent),
+}
+
+/// Why a recorded event cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// An aggregate type that this version does not know.
+    #[error("event at position {position} belongs to the unknown aggregate type {aggregate_type:?}")]
+    UnknownAggregate {
+        /// Where it stands.
+        position: i64,
+        /// What it claims to be.
+        aggregate_type: String,
+    },
+    /// A payload that does not fit its type.
+    #[error("event at position {position} ({event_type} v{event_version}) cannot be read")]
+    Payload {
+        /// Where it stands.
+        position: i64,
+        /// Its type.
+        event_type: String,
+        /// Its version.
+        event_version: String,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl RecordedEvent {
+    /// Reads the payload.
+    ///
+    /// # Errors
+    /// When the aggregate type is unknown or the payload does not have the shape of its type.
+    pub fn decode(&self) -> Result<LedgerEvent, DecodeError> {
+        let payload = |source| DecodeError::Payload {
+            position: self.position,
+            event_type: self.event_type.clone(),
+            event_version: self.event_version.clone(),
+            source,
+        };
+        match self.aggregate_type.as_str() {
+            crate::payment::AGGREGATE_TYPE => {
+                PaymentEvent::deserialize(&self.payload).map(LedgerEvent::Payment).map_err(payload)
+            }
+            crate::merchant::AGGREGATE_TYPE => {
+                MerchantEvent::deserialize(&self.payload).map(LedgerEvent::Merchant).map_err(payload)
+            }
+            _ => Err(DecodeError::UnknownAggregate {
+                position: self.position,
+                aggregate_type: self.aggregate_type.clone(),
+            }),
+        }
+    }
+}

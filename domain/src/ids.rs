@@ -1,0 +1,62 @@
+//! A type per kind of id, so that a merchant's id can never be passed where a payment's is meant.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// Wraps a UUID that is already known to be of this kind.
+            #[must_use]
+            pub const fn from_uuid(id: Uuid) -> Self {
+                Self(id)
+            }
+
+            /// The bare UUID, for SQL parameters.
+            #[must_use]
+            pub const fn as_uuid(&self) -> Uuid {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Uuid::from_str(text).map(Self)
+            }
+        }
+    };
+}
+
+uuid_id!(
+    /// A payment (UUID v7).
+    PaymentId
+);
+uuid_id!(
+    /// A merchant (UUID v7).
+    MerchantId
+);
+uuid_id!(
+    /// An API key of a merchant; names the key without revealing it (UUID v7).
+    ApiKeyId
+);
+uuid_id!(
+    /// Refers to a sealed value in the encrypted side table: a webhook secret, a profile. Events carry the reference,
+    /// never the value.
+    SecretRef
+);

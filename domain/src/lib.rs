@@ -1,0 +1,23 @@
+//! The rules of WoPay: money, payments, merchants, double entry.
+//!
+//! Everything here is pure. `decide(&state, command)` says which events follow from a command, `evolve(state, event)`
+//! folds an event into the state, `postings(event)` says what it means for the books.
+//!
+//! What is deliberately absent: no IO, no clock (commands carry the time), no random ids (commands carry them), no SQL,
+//! no floating point, no panics on any input.
+
+pub mod chain;
+pub mod envelope;
+pub mod ids;
+pub mod ledger;
+pub mod merchant;
+pub mod money;
+pub mod payment;
+
+pub use chain::{BlockRef, ChainCatalog, ChainFamily, ChainName, ChainSpec, DepositKey, DepositLeg};
+pub use envelope::{Actor, LedgerEvent, Metadata, RecordedEvent};
+pub use ids::{ApiKeyId, MerchantId, PaymentId, SecretRef};
+pub use money::{Asset, AssetId, Money, Percentage};
+
+/// A moment in UTC. Stored with microseconds, which is what Postgres keeps.
+pub type Timestamp = chrono::DateTime<chrono::Utc>;

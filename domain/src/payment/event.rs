@@ -1,0 +1,209 @@
+//! What has happened to a payment. These shapes are kept for ever: a change is a new version and an upcaster.
+
+use cqrs_es::DomainEvent;
+use serde::{Deserialize, Serialize};
+
+use super::state::{Disposition, Flags, PaymentStatus, PaymentTerms};
+use crate::Timestamp;
+use crate::chain::{BlockRef, DepositKey};
+use crate::ids::{MerchantId, PaymentId};
+use crate::money::Money;
+
+/// An event of one payment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PaymentEvent {
+    /// The payment was opened.
+    PaymentCreated(Box<PaymentCreated>),
+    /// A deposit was seen in a block for the first time.
+    DepositDetected(Box<DepositDetected>),
+    /// A deposit that had been orphaned, or stood in another block, is in this block now.
+    DepositReincluded(Box<DepositReincluded>),
+    /// A deposit became as deep or as final as the policy asks: the money is booked.
+    DepositConfirmed(Box<DepositConfirmed>),
+    /// A deposit's block left the canonical chain; if the money was booked, it is booked back.
+    DepositOrphaned(Box<DepositOrphaned>),
+    /// Something arrived, not enough.
+    PaymentPartiallyPaid(Standing),
+    /// Enough was seen; confirmations are awaited.
+    PaymentConfirming(Standing),
+    /// Enough was confirmed.
+    PaymentCompleted(Standing),
+    /// Still completed, with other flags: more money came, or a surplus went.
+    PaymentAdjusted(Standing),
+    /// The deadline passed without enough money.
+    PaymentExpired(Standing),
+    /// The merchant cancelled it.
+    PaymentCancelled(Standing),
+    /// Money came that the policy does not credit; somebody must decide.
+    PaymentHeld(Standing),
+    /// It had been completed and lost its money to a reorganization.
+    PaymentReversed(Standing),
+    /// It lost its money before completion and waits for payment again.
+    PaymentReopened(Standing),
+}
+
+/// See [`PaymentEvent::PaymentCreated`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentCreated {
+    /// The payment.
+    pub payment_id: PaymentId,
+    /// Whose it is.
+    pub merchant_id: MerchantId,
+    /// The merchant's own name for it.
+    pub order_id: String,
+    /// What is asked for and under which policy; never changes.
+    pub terms: PaymentTerms,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+/// See [`PaymentEvent::DepositDetected`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DepositDetected {
+    /// Which deposit.
+    pub deposit: DepositKey,
+    /// The watcher's revision.
+    pub revision: u64,
+    /// How much of which asset.
+    pub amount: Money,
+    /// The sender, where the chain names one.
+    pub from: Option<String>,
+    /// Where it stands.
+    pub block: BlockRef,
+    /// Whether it counts for the payment.
+    pub disposition: Disposition,
+    /// When the watcher saw it.
+    pub at: Timestamp,
+}
+
+/// See [`PaymentEvent::DepositReincluded`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DepositReincluded {
+    /// Which deposit.
+    pub deposit: DepositKey,
+    /// The watcher's revision.
+    pub revision: u64,
+    /// How much of which asset, as it stands now.
+    pub amount: Money,
+    /// Where it stands now.
+    pub block: BlockRef,
+    /// Whether it counts for the payment, judged by the new block's time.
+    pub disposition: Disposition,
+    /// When the watcher saw it.
+    pub at: Timestamp,
+}
+
+/// See [`PaymentEvent::DepositConfirmed`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DepositConfirmed {
+    /// Which deposit.
+    pub deposit: DepositKey,
+    /// The watcher's revision.
+    pub revision: u64,
+    /// Whose payment it is.
+    pub merchant_id: MerchantId,
+    /// How much of which asset is booked.
+    pub amount: Money,
+    /// Where it stands.
+    pub block: BlockRef,
+    /// Booked to the merchant or to suspense.
+    pub disposition: Disposition,
+    /// Blocks from it to the head, both counted.
+    pub confirmations: u32,
+    /// When the watcher saw it.
+    pub at: Timestamp,
+}
+
+/// See [`PaymentEvent::DepositOrphaned`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DepositOrphaned {
+    /// Which deposit.
+    pub deposit: DepositKey,
+    /// The watcher's revision.
+    pub revision: u64,
+    /// Whose payment it is.
+    pub merchant_id: MerchantId,
+    /// How much of which asset.
+    pub amount: Money,
+    /// Where it stood.
+    pub block: BlockRef,
+    /// Where it was (to be) booked.
+    pub disposition: Disposition,
+    /// Whether it had been booked, so that it is booked back.
+    pub was_confirmed: bool,
+    /// When the watcher saw it.
+    pub at: Timestamp,
+}
+
+/// How a payment stands after a change: the same for every status event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The status it has now.
+    pub status: PaymentStatus,
+    /// The flags it has now.
+    pub flags: Flags,
+    /// Credited deposits that stand in the canonical chain, confirmed or not.
+    pub amount_received: Money,
+    /// Credited deposits that are confirmed.
+    pub amount_confirmed: Money,
+    /// The transaction that caused the change, if one did.
+    pub transaction_hash: Option<String>,
+    /// Confirmations of that transaction when it did; 0 without one.
+    pub confirmations: u32,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl PaymentEvent {
+    /// The standing that a status event announces; `None` for creation and deposit events.
+    #[must_use]
+    pub const fn standing(&self) -> Option<&Standing> {
+        match self {
+            Self::PaymentPartiallyPaid(standing)
+            | Self::PaymentConfirming(standing)
+            | Self::PaymentCompleted(standing)
+            | Self::PaymentAdjusted(standing)
+            | Self::PaymentExpired(standing)
+            | Self::PaymentCancelled(standing)
+            | Self::PaymentHeld(standing)
+            | Self::PaymentReversed(standing)
+            | Self::PaymentReopened(standing) => Some(standing),
+            Self::PaymentCreated(_)
+            | Self::DepositDetected(_)
+            | Self::DepositReincluded(_)
+            | Self::DepositConfirmed(_)
+            | Self::DepositOrphaned(_) => None,
+        }
+    }
+
+    /// The event's name in storage and subjects.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::PaymentCreated(_) => "PaymentCreated",
+            Self::DepositDetected(_) => "DepositDetected",
+            Self::DepositReincluded(_) => "DepositReincluded",
+            Self::DepositConfirmed(_) => "DepositConfirmed",
+            Self::DepositOrphaned(_) => "DepositOrphaned",
+            Self::PaymentPartiallyPaid(_) => "PaymentPartiallyPaid",
+            Self::PaymentConfirming(_) => "PaymentConfirming",
+            Self::PaymentCompleted(_) => "PaymentCompleted",
+            Self::PaymentAdjusted(_) => "PaymentAdjusted",
+            Self::PaymentExpired(_) => "PaymentExpired",
+            Self::PaymentCancelled(_) => "PaymentCancelled",
+            Self::PaymentHeld(_) => "PaymentHeld",
+            Self::PaymentReversed(_) => "PaymentReversed",
+            Self::PaymentReopened(_) => "PaymentReopened",
+        }
+    }
+}
+
+impl DomainEvent for PaymentEvent {
+    fn event_type(&self) -> String {
+        self.name().to_owned()
+    }
+
+    fn event_version(&self) -> String {
+        "1.0".to_owned()
+    }
+}

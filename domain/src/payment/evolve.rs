@@ -1,0 +1,104 @@
+//! Folding events into the state. Never fails: what was recorded happened.
+
+use std::collections::BTreeMap;
+
+use super::event::{PaymentCreated, PaymentEvent, Standing};
+use super::state::{Deposit, DepositState, Flags, Payment, PaymentState, PaymentStatus};
+
+/// Folds one event into the payment.
+pub fn evolve(payment: &mut Payment, event: PaymentEvent) {
+    match (&mut payment.0, event) {
+        (state @ None, PaymentEvent::PaymentCreated(created)) => *state = Some(Box::new(open(*created))),
+        (Some(state), event) => state.apply(event),
+        // A stream begins with its creation; the store's sequence check keeps it so.
+        (None, _) => {}
+    }
+}
+
+fn open(created: PaymentCreated) -> PaymentState {
+    PaymentState {
+        id: created.payment_id,
+        merchant_id: created.merchant_id,
+        order_id: created.order_id,
+        terms: created.terms,
+        status: PaymentStatus::Pending,
+        flags: Flags::default(),
+        deposits: BTreeMap::new(),
+        deadline_passed: false,
+        cancelled_at: None,
+        completed_at: None,
+        created_at: created.created_at,
+        updated_at: created.created_at,
+    }
+}
+
+impl PaymentState {
+    fn apply(&mut self, event: PaymentEvent) {
+        match event {
+            PaymentEvent::PaymentCreated(_) => {}
+            PaymentEvent::DepositDetected(detected) => {
+                self.updated_at = detected.at;
+                self.deposits.insert(
+                    detected.deposit,
+                    Deposit {
+                        amount: detected.amount,
+                        from: detected.from,
+                        block: detected.block,
+                        state: DepositState::Seen,
+                        disposition: detected.disposition,
+                        revision: detected.revision,
+                        detected_at: detected.at,
+                    },
+                );
+            }
+            PaymentEvent::DepositReincluded(reincluded) => {
+                self.updated_at = reincluded.at;
+                if let Some(deposit) = self.deposits.get_mut(&reincluded.deposit) {
+                    deposit.amount = reincluded.amount;
+                    deposit.block = reincluded.block;
+                    deposit.disposition = reincluded.disposition;
+                    deposit.state = DepositState::Seen;
+                    deposit.revision = reincluded.revision;
+                }
+            }
+            PaymentEvent::DepositConfirmed(confirmed) => {
+                self.updated_at = confirmed.at;
+                if let Some(deposit) = self.deposits.get_mut(&confirmed.deposit) {
+                    deposit.state = DepositState::Confirmed;
+                    deposit.revision = confirmed.revision;
+                }
+            }
+            PaymentEvent::DepositOrphaned(orphaned) => {
+                self.updated_at = orphaned.at;
+                if let Some(deposit) = self.deposits.get_mut(&orphaned.deposit) {
+                    deposit.state = DepositState::Orphaned;
+                    deposit.revision = orphaned.revision;
+                }
+            }
+            PaymentEvent::PaymentCompleted(standing) => {
+                self.completed_at.get_or_insert(standing.at);
+                self.stand(standing);
+            }
+            PaymentEvent::PaymentExpired(standing) => {
+                self.deadline_passed = true;
+                self.stand(standing);
+            }
+            PaymentEvent::PaymentCancelled(standing) => {
+                self.cancelled_at.get_or_insert(standing.at);
+                self.stand(standing);
+            }
+            PaymentEvent::PaymentPartiallyPaid(standing)
+            | PaymentEvent::PaymentConfirming(standing)
+            | PaymentEvent::PaymentAdjusted(standing)
+            | PaymentEvent::PaymentHeld(standing)
+            | PaymentEvent::PaymentReversed(standing)
+            | PaymentEvent::PaymentReopened(standing) => self.stand(standing),
+        }
+    }
+
+    fn stand(&mut self, standing: Standing) {
+        self.status = standing.status;
+        self.flags = standing.flags;
+        self.updated_at = standing.at;
+    }
+}

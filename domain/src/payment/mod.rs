@@ -1,0 +1,32 @@
+//! A payment: what a merchant asked for, what arrived on the chain, and what follows from both.
+//!
+//! The standing of a payment is a pure function of its terms, its live deposits and three facts of its past (deadline
+//! passed, cancelled, once completed). Watchers report the state of a deposit with a revision that grows; an older
+//! revision changes nothing. Together this makes reports commute: any order, any repetition, the same end.
+
+mod aggregate;
+mod command;
+mod decide;
+mod error;
+mod event;
+mod evolve;
+mod standing;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use command::{CreatePayment, DepositReport, DepositStage, PaymentCommand};
+pub use decide::decide;
+pub use error::PaymentError;
+pub use event::{
+    DepositConfirmed, DepositDetected, DepositOrphaned, DepositReincluded, PaymentCreated, PaymentEvent, Standing,
+};
+pub use evolve::evolve;
+pub use standing::Totals;
+pub use state::{
+    Deposit, DepositState, Disposition, Flags, HoldReason, LateDeposits, Payment, PaymentPolicy, PaymentState,
+    PaymentStatus, PaymentTerms,
+};
+
+/// `aggregate_type` of payments.
+pub const AGGREGATE_TYPE: &str = "payment";
