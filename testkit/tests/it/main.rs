@@ -1,0 +1,5 @@
+//! The testkit tested against the real servers it starts.
+
+mod chain;
+mod http;
+mod servers;
