@@ -3,7 +3,7 @@
 use super::command::MerchantCommand;
 use super::error::MerchantError;
 use super::event::{
-    ApiKeyIssued, ApiKeyRevoked, MerchantEvent, MerchantReinstated, MerchantRegistered, MerchantSuspended,
+    ApiKeyIssued, ApiKeyRevoked, MerchantEvent, MerchantRegistered, MerchantReinstated, MerchantSuspended,
     WebhookConfigured,
 };
 use super::state::{Merchant, WebhookSettings};

@@ -17,7 +17,7 @@ pub use command::{MerchantCommand, RegisterMerchant};
 pub use decide::decide;
 pub use error::MerchantError;
 pub use event::{
-    ApiKeyIssued, ApiKeyRevoked, MerchantEvent, MerchantReinstated, MerchantRegistered, MerchantSuspended,
+    ApiKeyIssued, ApiKeyRevoked, MerchantEvent, MerchantRegistered, MerchantReinstated, MerchantSuspended,
     WebhookConfigured,
 };
 pub use evolve::evolve;

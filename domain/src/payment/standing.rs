@@ -39,8 +39,7 @@ impl PaymentState {
     /// When the deposits add up to more than 2^128 minor units.
     pub fn totals(&self) -> Result<Totals, MoneyError> {
         let nothing = Money::zero(self.terms.asset.id.clone());
-        let mut totals =
-            Totals { received: nothing.clone(), confirmed: nothing.clone(), confirmed_in_time: nothing };
+        let mut totals = Totals { received: nothing.clone(), confirmed: nothing.clone(), confirmed_in_time: nothing };
         for deposit in self.live_deposits().filter(|deposit| deposit.disposition == Disposition::Credit) {
             totals.received = totals.received.checked_add(&deposit.amount)?;
             if deposit.state == DepositState::Confirmed {
@@ -81,9 +80,9 @@ pub(super) fn assess(payment: &PaymentState) -> Result<Assessment, PaymentError>
 fn status(payment: &PaymentState, totals: &Totals) -> PaymentStatus {
     let sufficient = payment.amount_sufficient();
     let any_held = || {
-        payment.live_deposits().any(|deposit| {
-            matches!(deposit.disposition, Disposition::Hold(HoldReason::Late | HoldReason::Cancelled))
-        })
+        payment
+            .live_deposits()
+            .any(|deposit| matches!(deposit.disposition, Disposition::Hold(HoldReason::Late | HoldReason::Cancelled)))
     };
     // A credited or held deposit in a later block proves that the deadline is behind us, whatever our clock says.
     let any_late = || {

@@ -1,0 +1,172 @@
+//! Words for the rulebook.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::chain::{BlockRef, ChainName, DepositKey, DepositLeg};
+use crate::ids::{MerchantId, PaymentId};
+use crate::money::{Asset, AssetId, Money, Percentage};
+use crate::payment::{
+    CreatePayment, DepositReport, DepositStage, LateDeposits, Payment, PaymentCommand, PaymentError, PaymentEvent,
+    PaymentPolicy, PaymentTerms, decide, evolve,
+};
+
+pub(super) fn at(second: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_700_000_000, 0).unwrap() + TimeDelta::seconds(second)
+}
+
+/// The deadline of every payment here, in seconds of [`at`].
+pub(super) const DEADLINE: i64 = 3600;
+
+pub(super) fn chain() -> ChainName {
+    "ethereum".parse().unwrap()
+}
+
+pub(super) fn usdt() -> Asset {
+    let id = AssetId::token(&chain(), "0xdac17f958d2ee523a2206206994597c13d831ec7").unwrap();
+    Asset { id, symbol: "USDT".to_owned(), decimals: 6 }
+}
+
+pub(super) fn create() -> CreatePayment {
+    CreatePayment {
+        payment_id: PaymentId::from_uuid(uuid::Uuid::from_u128(1)),
+        merchant_id: MerchantId::from_uuid(uuid::Uuid::from_u128(2)),
+        order_id: "ORDER-1".to_owned(),
+        terms: PaymentTerms {
+            amount: Money::new(100, usdt().id),
+            asset: usdt(),
+            chain: chain(),
+            address: "0x00000000000000000000000000000000000000aa".to_owned(),
+            callback_url: None,
+            expires_at: at(DEADLINE),
+            policy: PaymentPolicy {
+                underpayment_tolerance: Percentage::ZERO,
+                required_confirmations: 12,
+                late_deposits: LateDeposits::Accept,
+            },
+        },
+        at: at(0),
+    }
+}
+
+/// A payment of 100, with a changed request.
+pub(super) fn opened(change: impl FnOnce(&mut CreatePayment)) -> Scenario {
+    let mut request = create();
+    change(&mut request);
+    Scenario::default().when(PaymentCommand::Create(Box::new(request)))
+}
+
+pub(super) fn hold_late(request: &mut CreatePayment) {
+    request.terms.policy.late_deposits = LateDeposits::Hold;
+}
+
+pub(super) fn tolerate(percent: i64) -> impl FnOnce(&mut CreatePayment) {
+    move |request| {
+        request.terms.policy.underpayment_tolerance =
+            Percentage::try_from(rust_decimal::Decimal::from(percent)).unwrap();
+    }
+}
+
+/// A report of deposit number `deposit`, in a block before the deadline.
+#[derive(Clone)]
+pub(super) struct Report(pub(super) DepositReport);
+
+pub(super) fn deposit(number: u32, amount: u128) -> Report {
+    Report(DepositReport {
+        deposit: DepositKey { chain: chain(), transaction: format!("0x{number:064x}"), leg: DepositLeg::Log(0) },
+        revision: 1,
+        amount: Money::new(amount, usdt().id),
+        from: Some("0x00000000000000000000000000000000000000bb".to_owned()),
+        block: block(100, 10),
+        stage: DepositStage::Seen { confirmations: 1 },
+        at: at(11),
+    })
+}
+
+pub(super) fn block(number: u64, second: i64) -> BlockRef {
+    BlockRef { number, hash: format!("0x{number:064x}"), time: at(second) }
+}
+
+impl Report {
+    pub(super) fn revision(mut self, revision: u64) -> Self {
+        self.0.revision = revision;
+        self
+    }
+
+    pub(super) fn in_block(mut self, number: u64, second: i64) -> Self {
+        self.0.block = block(number, second);
+        self
+    }
+
+    pub(super) fn late(self) -> Self {
+        self.in_block(5000, DEADLINE + 1)
+    }
+
+    pub(super) fn of_asset(mut self, asset: AssetId) -> Self {
+        self.0.amount = Money::new(self.0.amount.minor(), asset);
+        self
+    }
+
+    pub(super) fn seen(mut self) -> PaymentCommand {
+        self.0.stage = DepositStage::Seen { confirmations: 1 };
+        PaymentCommand::ObserveDeposit(Box::new(self.0))
+    }
+
+    pub(super) fn confirmed(mut self) -> PaymentCommand {
+        self.0.stage = DepositStage::Confirmed { confirmations: 12 };
+        PaymentCommand::ObserveDeposit(Box::new(self.0))
+    }
+
+    pub(super) fn orphaned(mut self) -> PaymentCommand {
+        self.0.stage = DepositStage::Orphaned;
+        PaymentCommand::ObserveDeposit(Box::new(self.0))
+    }
+}
+
+/// Commands applied one after another.
+#[derive(Clone, Default)]
+pub(super) struct Scenario {
+    pub(super) payment: Payment,
+    last: Option<Result<Vec<PaymentEvent>, PaymentError>>,
+}
+
+impl Scenario {
+    pub(super) fn when(mut self, command: PaymentCommand) -> Self {
+        let outcome = decide(&self.payment, command);
+        for event in outcome.iter().flatten() {
+            evolve(&mut self.payment, event.clone());
+        }
+        self.last = Some(outcome);
+        self
+    }
+
+    pub(super) fn given(self, commands: impl IntoIterator<Item = PaymentCommand>) -> Self {
+        commands.into_iter().fold(self, Self::when)
+    }
+
+    /// The names of the events that the last command brought about.
+    pub(super) fn events(&self) -> Vec<&'static str> {
+        self.last.as_ref().unwrap().as_ref().unwrap().iter().map(PaymentEvent::name).collect()
+    }
+
+    #[track_caller]
+    pub(super) fn then(self, events: &[&str]) -> Self {
+        assert_eq!(self.events(), events);
+        self
+    }
+
+    #[track_caller]
+    pub(super) fn refused(self, error: &PaymentError) -> Self {
+        assert_eq!(self.last.as_ref().unwrap().as_ref().unwrap_err(), error);
+        self
+    }
+
+    /// Status and flags in one line, for example `completed overpaid`.
+    #[track_caller]
+    pub(super) fn stands(self, expected: &str) -> Self {
+        let state = self.payment.state().unwrap();
+        let mut words = vec![state.status.as_str()];
+        words.extend(state.flags.names());
+        assert_eq!(words.join(" "), expected);
+        self
+    }
+}
