@@ -46,10 +46,19 @@ fn read_tail(path: &Path, from: u64) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// A server's password.
+pub(crate) struct Password {
+    pub(crate) text: String,
+    /// Just made, so the server does not know it yet.
+    pub(crate) is_new: bool,
+}
+
 /// The password kept in `path`, made from the system's randomness the first time. Only its owner can read it.
-pub(crate) fn password(path: &Path) -> Result<String, ServiceError> {
+pub(crate) fn password(path: &Path) -> Result<Password, ServiceError> {
     match fs::read_to_string(path) {
-        Ok(found) if !found.trim().is_empty() => return Ok(found.trim().to_owned()),
+        Ok(found) if !found.trim().is_empty() => {
+            return Ok(Password { text: found.trim().to_owned(), is_new: false });
+        }
         Ok(_) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(ServiceError::io("read", path)(error)),
@@ -58,9 +67,9 @@ pub(crate) fn password(path: &Path) -> Result<String, ServiceError> {
     let mut bytes = Vec::new();
     let random = File::open(source).map_err(ServiceError::io("open", source))?;
     random.take(PASSWORD_BYTES).read_to_end(&mut bytes).map_err(ServiceError::io("read", source))?;
-    let password: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    write_private(path, &password)?;
-    Ok(password)
+    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    write_private(path, &text)?;
+    Ok(Password { text, is_new: true })
 }
 
 /// Replaces a file, readable by its owner only.
@@ -73,5 +82,10 @@ pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), ServiceError>
         .mode(0o600)
         .open(path)
         .map_err(ServiceError::io("create", path))?;
-    file.write_all(text.as_bytes()).map_err(ServiceError::io("write", path))
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(ServiceError::io("write", path))
+}
+
+/// Makes the names in a folder, or a file's content, outlast a crash of the machine.
+pub(crate) fn sync(path: &Path) -> Result<(), ServiceError> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(ServiceError::io("sync", path))
 }

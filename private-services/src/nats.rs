@@ -141,8 +141,16 @@ impl PrivateNats {
     ///
     /// # Errors
     /// [`ServiceError::NotStopped`] when it does not go.
-    pub async fn kill(mut self) -> Result<(), ServiceError> {
-        blocking(move || self.server.kill_blocking()).await
+    pub async fn kill(self) -> Result<(), ServiceError> {
+        blocking(move || self.kill_blocking()).await
+    }
+
+    /// [`kill`](Self::kill) for threads outside a runtime.
+    ///
+    /// # Errors
+    /// As [`kill`](Self::kill).
+    pub fn kill_blocking(mut self) -> Result<(), ServiceError> {
+        self.server.kill_blocking()
     }
 }
 
@@ -173,7 +181,15 @@ pub fn start_nats_blocking(options: &NatsOptions) -> Result<PrivateNats, Service
             None => free_port().map_err(ServiceError::io("find a port for", &home))?,
         };
         let config = home.join("nats.conf");
-        write_private(&config, &configuration(&home, port, password.as_deref(), options.sync_interval))?;
+        write_private(
+            &config,
+            &configuration(
+                &home,
+                port,
+                password.as_ref().map(|password| password.text.as_str()),
+                options.sync_interval,
+            ),
+        )?;
         let (log_file, log_start) = open_log(&log)?;
         let mut server = Supervised::spawn(SuperviseOptions {
             program: binary.clone(),
@@ -188,7 +204,7 @@ pub fn start_nats_blocking(options: &NatsOptions) -> Result<PrivateNats, Service
         match wait(&mut server, port, READY_WITHIN).map_err(ServiceError::io("wait for", &log))? {
             Readiness::Ready => {
                 tracing::debug!(port, home = %home.display(), "private nats-server is ready");
-                let user = password.map(|password| format!("{USER}:{password}@")).unwrap_or_default();
+                let user = password.map(|password| format!("{USER}:{}@", password.text)).unwrap_or_default();
                 let url = format!("nats://{user}127.0.0.1:{port}");
                 return Ok(PrivateNats { server, url, port, log, _ownership: ownership });
             }

@@ -53,7 +53,7 @@ async fn create(template: impl FnOnce(&Server) -> &str) -> TestDatabase {
     // Starting blocks for a second or two: not on a thread that drives tests.
     let server = tokio::task::spawn_blocking(server).await.unwrap();
     let name = format!("test_{}", Uuid::now_v7().simple());
-    let statement = format!("CREATE DATABASE {name} TEMPLATE {}", template(server));
+    let statement = format!("CREATE DATABASE {name} TEMPLATE {} STRATEGY file_copy", template(server));
     let mut admin = server.admin.connect().await.expect("the test server takes connections");
     admin.execute(statement.as_str()).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
     admin.close().await.unwrap();

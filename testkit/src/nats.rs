@@ -77,6 +77,17 @@ impl TestNats {
     }
 }
 
+impl Drop for TestNats {
+    /// Waits until it is gone, or it would write into the folder that is removed next.
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take()
+            && let Err(error) = server.kill_blocking()
+        {
+            eprintln!("{error}");
+        }
+    }
+}
+
 async fn start(options: &NatsOptions) -> PrivateNats {
     start_nats(options.clone()).await.unwrap_or_else(|error| panic!("no nats-server for tests: {error}"))
 }

@@ -29,11 +29,11 @@ pub(crate) fn anvil_binary() -> PathBuf {
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).map(|dir| dir.join("anvil"));
-    // The package of each platform holds the binary; the one named `anvil` only a launcher in JavaScript.
+    // There is a package for each platform, with the binary inside.
     let packages = std::fs::read_dir(in_repository("tools/node_modules/@foundry-rs"));
     let packages = packages.into_iter().flatten().flatten().map(|entry| entry.path().join("bin/anvil"));
     let found = on_path.chain(packages).find(|candidate| candidate.is_file());
     found.unwrap_or_else(|| {
-        panic!("no anvil on PATH nor in tools/node_modules: run `make tools`, or set {ANVIL_VARIABLE}")
+        panic!("no anvil on PATH nor in tools/node_modules: run `make tools`, install Foundry, or set {ANVIL_VARIABLE}")
     })
 }

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use super::{Durability, describe, environment, remove_dir};
 use crate::account::Account;
 use crate::error::ServiceError;
-use crate::files::password;
+use crate::files::{password, sync};
 use crate::lock::read_pid;
 
 /// The superuser.
@@ -33,15 +33,14 @@ impl Cluster<'_> {
     /// Makes the cluster unless it exists, and returns the superuser's password.
     pub(super) fn prepare(&self, exists: bool) -> Result<String, ServiceError> {
         let path = self.home.join("postgres.password");
-        let known = path.exists();
         let password = password(&path)?;
         if !exists {
-            self.create(&password)?;
-        } else if !known {
+            self.create(&password.text)?;
+        } else if password.is_new {
             tracing::warn!(path = %path.display(), "the password of the private postgres was lost: a new one is set");
-            self.run_alone(self.pgdata, &set_password(&password))?;
+            self.run_alone(self.pgdata, &set_password(&password.text))?;
         }
-        Ok(password)
+        Ok(password.text)
     }
 
     /// Makes the cluster beside its place and moves it there when it is complete, so that a start which dies half-way
@@ -62,12 +61,14 @@ impl Cluster<'_> {
         run("initdb", initdb, "")?;
         let hba = unfinished.join("pg_hba.conf");
         fs::write(&hba, HBA).map_err(ServiceError::io("write", &hba))?;
+        sync(&hba)?;
         self.run_alone(&unfinished, &format!("{}CREATE DATABASE {DATABASE};\n", set_password(password)))?;
         if let (Durability::Disposable, Some(account)) = (self.durability, self.account) {
             // The supervisor removes the folder afterwards, and runs as that user.
             account.own(self.home)?;
         }
-        fs::rename(&unfinished, self.pgdata).map_err(ServiceError::io("create", self.pgdata))
+        fs::rename(&unfinished, self.pgdata).map_err(ServiceError::io("create", self.pgdata))?;
+        sync(self.home)
     }
 
     /// Runs statements, one a line, in a server without network.

@@ -92,7 +92,8 @@ impl Anvil {
     /// # Errors
     /// What the node said, or why it could not be asked.
     pub async fn try_rpc(&self, method: &str, params: Value) -> Result<Value, String> {
-        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let mut body = json!({"jsonrpc": "2.0", "id": 1, "method": method});
+        body["params"] = params;
         let response = self.client.post(&self.url).json(&body).send().await.map_err(|error| error.to_string())?;
         let mut answer: Value = response.json().await.map_err(|error| error.to_string())?;
         match answer.get_mut("result").map(Value::take) {
@@ -141,7 +142,7 @@ impl Anvil {
 
     /// Goes back to a snapshot, which is used up.
     pub async fn revert(&self, snapshot: Value) {
-        let reverted = self.rpc("evm_revert", json!([snapshot])).await;
+        let reverted = self.rpc("evm_revert", Value::Array(vec![snapshot])).await;
         assert_eq!(reverted, Value::Bool(true), "the snapshot was not known");
     }
 
@@ -218,6 +219,17 @@ impl Anvil {
         }
         args.extend(self.options.extra_args.iter().cloned());
         args
+    }
+}
+
+impl Drop for Anvil {
+    /// Waits until it is gone, or it would write into the folder that is removed next.
+    fn drop(&mut self) {
+        if let Some(mut server) = self.server.take()
+            && let Err(error) = server.kill_blocking()
+        {
+            eprintln!("{error}");
+        }
     }
 }
 
