@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use wopay_testkit::{Anvil, AnvilOptions, Call, Contract, Mining, Token, TokenKind, anvil};
+use wopay_testkit::{Anvil, AnvilOptions, Call, Contract, Mining, Token, TokenKind, anvil, eventually};
 
 /// Keccak-256 of `Transfer(address,address,uint256)`.
 const TRANSFER: &str = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef";
@@ -103,6 +104,20 @@ async fn a_reorg_keeps_the_height_and_loses_the_transactions() {
 
     chain.rollback(1).await;
     assert_eq!(chain.height().await, height - 1);
+}
+
+#[tokio::test]
+async fn an_interval_makes_blocks_by_itself() {
+    let mining = Mining::Every(Duration::from_millis(100));
+    let mut chain = anvil(AnvilOptions { mining, ..AnvilOptions::default() }).await;
+    let receipt = chain.send_native(&chain.accounts[0], RECEIVER, 5).await;
+    let deadline = Duration::from_secs(10);
+    eventually("two blocks more", deadline, async || (chain.height().await >= receipt.block + 2).then_some(())).await;
+    chain.pause();
+    let asked = tokio::time::timeout(Duration::from_millis(300), chain.height()).await;
+    assert!(asked.is_err(), "a paused node does not answer");
+    chain.resume();
+    assert!(chain.height().await >= receipt.block + 2);
 }
 
 #[tokio::test]
