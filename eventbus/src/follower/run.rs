@@ -1,0 +1,199 @@
+//! The follower's loop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::Message;
+use sqlx::PgPool;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::apply::{Applied, Bounds, Offer, apply};
+use super::feed;
+use super::handler::{EventHandler, HandlerError};
+use super::status::FollowerStatus;
+use crate::backoff::{Backoff, PollPause};
+use crate::bus::Bus;
+use crate::log;
+use crate::pull::Pull;
+
+const BATCH_EVENTS_MAX: i64 = 1_000;
+/// Announcements that may wait to be applied.
+const BUFFERED_MAX: usize = 2_048;
+const MESSAGES_A_BATCH_MAX: usize = 1_000;
+/// Between two transactions, so that a stream of single events makes batches.
+const PACE: Duration = Duration::from_millis(5);
+const POLL_MIN: Duration = Duration::from_millis(10);
+/// While NATS brings nothing: it is down, or not attached yet.
+const POLL_MAX_UNFED: Duration = Duration::from_millis(250);
+/// While NATS should bring what there is: this bounds the cost of a silent loss.
+const POLL_MAX_FED: Duration = Duration::from_secs(1);
+const RETRY_DELAY_MIN: Duration = Duration::from_millis(20);
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
+
+/// Applies a ledger's log to one handler. Several instances of one follower may run; each position is applied by one.
+pub struct Follower {
+    pool: PgPool,
+    bus: Bus,
+    handler: Arc<dyn EventHandler>,
+    status: FollowerStatus,
+}
+
+/// The follower has stopped at an event that cannot be applied.
+struct Poisoned;
+
+impl Follower {
+    /// A follower that will run on `pool`, whose `search_path` is the ledger of `bus`.
+    #[must_use]
+    pub fn new(pool: PgPool, bus: Bus, handler: Arc<dyn EventHandler>) -> Self {
+        let status = FollowerStatus::new(handler.name());
+        Self { pool, bus, handler, status }
+    }
+
+    /// A handle on how it is doing.
+    #[must_use]
+    pub fn status(&self) -> FollowerStatus {
+        self.status.clone()
+    }
+
+    /// Runs until `token` is cancelled, or for as long as no event is poison.
+    pub async fn run(self, token: CancellationToken) {
+        // A transaction that is cut off is rolled back: stopping here is no different from a crash.
+        let _ = token.run_until_cancelled(Box::pin(self.follow())).await;
+        self.status.set_fed(false);
+    }
+
+    async fn follow(&self) -> Poisoned {
+        let mut feed = feed::start(&self.bus, self.handler.name(), BUFFERED_MAX);
+        let mut clock = PollClock::new();
+        let mut limit = BATCH_EVENTS_MAX;
+        let mut offer = Offer::Log;
+        let mut messages: Vec<Message> = Vec::new();
+        loop {
+            let polled = matches!(offer, Offer::Log);
+            let applied = match self.apply_until_it_works(offer, &mut limit).await {
+                Ok(applied) => applied,
+                Err(poisoned) => return poisoned,
+            };
+            feed::acknowledge(&messages).await;
+            messages.clear();
+            offer = Offer::Log;
+            if applied.is_more {
+                continue;
+            }
+            let is_fed = *feed.attached.borrow_and_update() && self.bus.is_connected();
+            self.status.set_fed(is_fed);
+            clock.after(applied, polled, is_fed);
+            if self.next_messages(&mut feed, &clock, &mut messages).await {
+                let events = feed::decode(&messages);
+                if let Some(newest) = events.iter().map(|event| event.position).max() {
+                    tracing::trace!(follower = self.handler.name(), count = events.len(), newest, "announced");
+                }
+                offer = Offer::Announced(events);
+            }
+        }
+    }
+
+    /// Waits for messages; false when it is time to look at the log instead.
+    async fn next_messages(&self, feed: &mut Pull, clock: &PollClock, messages: &mut Vec<Message>) -> bool {
+        tokio::time::sleep_until(clock.not_before).await;
+        tokio::select! {
+            biased;
+            // Attached: what was appended meanwhile was not announced to us. Detached: nothing will be.
+            Ok(()) = feed.attached.changed() => false,
+            () = tokio::time::sleep_until(clock.next_poll) => false,
+            received = feed.messages.recv_many(messages, MESSAGES_A_BATCH_MAX) => received > 0,
+        }
+    }
+
+    /// Applies a batch, for as long as it takes. At a poison event: what stands before it, and then no more.
+    async fn apply_until_it_works(&self, mut offer: Offer, limit: &mut i64) -> Result<Applied, Poisoned> {
+        let mut delays = Backoff::new(RETRY_DELAY_MIN, RETRY_DELAY_MAX);
+        let mut poison: Option<(i64, HandlerError)> = None;
+        loop {
+            let bounds = Bounds { limit: *limit, before: poison.as_ref().map(|(position, _)| *position) };
+            match apply(&self.pool, &*self.handler, std::mem::replace(&mut offer, Offer::Log), bounds).await {
+                Ok(applied) => {
+                    self.status.set_position(applied.position);
+                    if let Some((position, error)) = poison {
+                        return Err(self.stop(position, &error));
+                    }
+                    *limit = (*limit * 2).min(BATCH_EVENTS_MAX);
+                    self.look_at_head(applied).await;
+                    return Ok(applied);
+                }
+                Err(HandlerError::Database(error)) => {
+                    // A smaller batch fits where a large one times out.
+                    *limit = (*limit / 2).max(1);
+                    self.report_retry(&error);
+                    delays.wait().await;
+                }
+                Err(error @ HandlerError::Poison { position, .. }) => match poison {
+                    // It does not even apply what stands before.
+                    Some((earlier, _)) if earlier <= position => return Err(self.stop(position, &error)),
+                    _ => poison = Some((position, error)),
+                },
+            }
+        }
+    }
+
+    /// Learns how far behind we are, where that is not obvious.
+    async fn look_at_head(&self, applied: Applied) {
+        if !applied.is_more {
+            if applied.from_log {
+                self.status.set_head(applied.position);
+            }
+            return;
+        }
+        if let Ok(head) = log::head(&self.pool).await {
+            self.status.set_head(head);
+        }
+    }
+
+    fn stop(&self, position: i64, error: &HandlerError) -> Poisoned {
+        self.status.set_poisoned(error);
+        let reason = self.status.poisoned().unwrap_or_default();
+        tracing::error!(follower = self.handler.name(), position, reason, "a poison event; this follower has stopped");
+        Poisoned
+    }
+
+    fn report_retry(&self, error: &sqlx::Error) {
+        let follower = self.handler.name();
+        metrics::counter!("wopay_eventbus_follower_retries_total", "follower" => follower.to_owned()).increment(1);
+        tracing::warn!(follower, error = error as &dyn std::error::Error, "the database failed; trying again");
+    }
+}
+
+/// When to look at the log without being told.
+struct PollClock {
+    pause: PollPause,
+    next_poll: Instant,
+    not_before: Instant,
+}
+
+impl PollClock {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { pause: PollPause::new(POLL_MIN), next_poll: now, not_before: now }
+    }
+
+    /// Only a look at the log, or an announcement that led somewhere, moves the next look: junk in the stream must not
+    /// keep us from it.
+    fn after(&mut self, applied: Applied, polled: bool, is_fed: bool) {
+        let max = if is_fed { POLL_MAX_FED } else { POLL_MAX_UNFED };
+        let now = Instant::now();
+        if applied.count > 0 {
+            self.not_before = now + PACE;
+        }
+        match (applied.count > 0, applied.from_log) {
+            (true, true) => self.pause.found(),
+            (true, false) => self.pause.set(max),
+            (false, _) if polled => self.pause.empty(max),
+            (false, _) => {
+                self.next_poll = self.next_poll.min(now + max);
+                return;
+            }
+        }
+        self.next_poll = now + self.pause.get(max);
+    }
+}

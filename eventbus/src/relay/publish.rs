@@ -1,0 +1,147 @@
+//! Events into the stream, fenced.
+
+use async_nats::jetstream::context::{PublishAckFuture, PublishError, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::Stream;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use wopay_domain::Timestamp;
+
+use crate::bus::Bus;
+use crate::log::RawEvent;
+use crate::subjects;
+
+/// Where ledger and stream stand to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    /// The last position announced, or passed over.
+    pub(crate) position: i64,
+    /// The stream's last sequence, as it must be for our next message to be taken.
+    pub(crate) sequence: u64,
+}
+
+/// `RecordedEvent` as JSON, payload and metadata copied as Postgres holds them.
+#[derive(Serialize)]
+struct Announcement<'a> {
+    position: i64,
+    aggregate_type: &'a str,
+    aggregate_id: &'a str,
+    sequence: i64,
+    event_type: &'a str,
+    event_version: &'a str,
+    payload: &'a RawValue,
+    metadata: &'a RawValue,
+    recorded_at: Timestamp,
+}
+
+/// Publishes events, all in flight at once, and moves the cursor as far as they were acknowledged without a break.
+pub(crate) async fn publish(bus: &Bus, events: &[RawEvent], cursor: &mut Cursor) -> Result<(), PublishError> {
+    let mut sent = Vec::with_capacity(events.len());
+    let mut failure = None;
+    let mut sequence = cursor.sequence;
+    for event in events {
+        match send(bus, event, sequence).await {
+            Ok(ack) => {
+                sequence += u64::from(ack.is_some());
+                sent.push((event.position, ack));
+            }
+            Err(error) => {
+                failure = Some(error);
+                break;
+            }
+        }
+    }
+    for (position, ack) in sent {
+        if let Some(ack) = ack {
+            // A duplicate is in the stream already; the sequence of the next message will not fit, and sets us right.
+            cursor.sequence = ack.await?.sequence;
+        }
+        cursor.position = position;
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+/// Sends one event. `None`: it cannot be announced, and followers will read it.
+async fn send(bus: &Bus, event: &RawEvent, last_sequence: u64) -> Result<Option<PublishAckFuture>, PublishError> {
+    let ledger = bus.ledger();
+    let Some(payload) = announcement(event) else { return Ok(None) };
+    let subject = subjects::event_subject(ledger, &event.aggregate_type, &event.aggregate_id, &event.event_type);
+    let message = PublishMessage::build()
+        .message_id(subjects::event_message_id(ledger, event.position))
+        .header(subjects::POSITION_HEADER, event.position.to_string())
+        .expected_last_sequence(last_sequence)
+        .payload(payload.into());
+    match bus.jetstream().send_publish(subject, message).await {
+        Ok(ack) => Ok(Some(ack)),
+        Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
+            tracing::warn!(position = event.position, "an event is too large for NATS; followers will read it");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// `None` when Postgres holds something that is not JSON to us.
+fn announcement(event: &RawEvent) -> Option<Vec<u8>> {
+    let written = serde_json::from_str(&event.payload).and_then(|payload| {
+        serde_json::to_vec(&Announcement {
+            position: event.position,
+            aggregate_type: &event.aggregate_type,
+            aggregate_id: &event.aggregate_id,
+            sequence: event.sequence,
+            event_type: &event.event_type,
+            event_version: &event.event_version,
+            payload,
+            metadata: serde_json::from_str(&event.metadata)?,
+            recorded_at: event.recorded_at,
+        })
+    });
+    written.inspect_err(|error| tracing::warn!(position = event.position, %error, "an event is not announced")).ok()
+}
+
+/// The position of the stream's last message, if it has one that says so.
+pub(crate) async fn last_position(stream: &Stream) -> Option<i64> {
+    let state = &stream.cached_info().state;
+    if state.messages == 0 {
+        return None;
+    }
+    let message = stream.get_raw_message(state.last_sequence).await.ok()?;
+    message.headers.get(subjects::POSITION_HEADER)?.as_str().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use wopay_domain::RecordedEvent;
+
+    use super::*;
+
+    #[test]
+    fn an_announcement_reads_as_the_event_that_postgres_holds() {
+        let recorded_at = "2026-01-02T03:04:05.000678Z".parse().unwrap();
+        let raw = RawEvent {
+            position: 7,
+            aggregate_type: "payment".to_owned(),
+            aggregate_id: "a".to_owned(),
+            sequence: 2,
+            event_type: "PaymentCreated".to_owned(),
+            event_version: "1.0".to_owned(),
+            payload: "{ \"amount\":\n \"1\" }".to_owned(),
+            metadata: "{\"actor\": \"operator\"}".to_owned(),
+            recorded_at,
+        };
+        let read: RecordedEvent = serde_json::from_slice(&announcement(&raw).unwrap()).unwrap();
+        let expected = RecordedEvent {
+            position: 7,
+            aggregate_type: "payment".to_owned(),
+            aggregate_id: "a".to_owned(),
+            sequence: 2,
+            event_type: "PaymentCreated".to_owned(),
+            event_version: "1.0".to_owned(),
+            payload: json!({"amount": "1"}),
+            metadata: json!({"actor": "operator"}),
+            recorded_at,
+        };
+        assert_eq!(read, expected);
+    }
+}

@@ -1,0 +1,39 @@
+//! How an append wakes the relay of the same process.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+/// Tells the relay in this process that something was appended. A hint only: without it the relay polls.
+#[derive(Clone, Debug)]
+pub struct AppendSignal {
+    newest: Arc<watch::Sender<i64>>,
+}
+
+impl AppendSignal {
+    /// A signal that nobody has given yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { newest: Arc::new(watch::Sender::new(0)) }
+    }
+
+    /// The append that ended at `position` has committed. Never blocks.
+    pub fn appended(&self, position: i64) {
+        self.newest.send_if_modified(|newest| {
+            let newer = position > *newest;
+            *newest = position.max(*newest);
+            newer
+        });
+    }
+
+    /// Notices what is appended from now on.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<i64> {
+        self.newest.subscribe()
+    }
+}
+
+impl Default for AppendSignal {
+    fn default() -> Self {
+        Self::new()
+    }
+}
