@@ -1,0 +1,94 @@
+// A local EVM chain (anvil) with a test USDT on it, and payers who spend from its unlocked accounts.
+
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+
+import { freePort } from './net.mjs';
+import { until } from './print.mjs';
+
+const repository = new URL('..', import.meta.url).pathname;
+const token = JSON.parse(readFileSync(join(repository, 'testkit/contracts/build/TestToken.json'), 'utf8'));
+
+function anvilBinary() {
+  const packages = join(repository, 'tools/node_modules/@foundry-rs');
+  const packaged = existsSync(packages) ? readdirSync(packages).map((name) => join(packages, name, 'bin/anvil')) : [];
+  const onPath = (process.env.PATH ?? '').split(delimiter).map((folder) => join(folder, 'anvil'));
+  const found = [...packaged, ...onPath].find(existsSync);
+  if (!found) throw new Error('no anvil: run `make tools`, or install Foundry');
+  return found;
+}
+
+const word = (value) => BigInt(value).toString(16).padStart(64, '0');
+
+/// ABI encoding of the constructor's (string symbol, uint8 decimals).
+function constructorArguments(symbol, decimals) {
+  const text = Buffer.from(symbol).toString('hex').padEnd(64, '0');
+  return word(64) + word(decimals) + word(symbol.length) + text;
+}
+
+export class Chain {
+  static async start({ name, chainId, decimals, blockSeconds, native }) {
+    const port = await freePort();
+    const args = ['--port', port, '--chain-id', chainId, '--block-time', blockSeconds, '--silent', '--accounts', 3];
+    const child = spawn(anvilBinary(), args.map(String), { stdio: ['ignore', 'ignore', 'inherit'] });
+    const chain = new Chain({ name, chainId, decimals, native, url: `http://127.0.0.1:${port}`, child });
+    await until(`${name}'s node to answer`, () => chain.rpc('eth_chainId').catch(() => undefined));
+    [chain.deployer, chain.payer] = await chain.rpc('eth_accounts');
+    await chain.#deployToken();
+    return chain;
+  }
+
+  constructor(fields) {
+    Object.assign(this, fields);
+  }
+
+  async #deployToken() {
+    const data = token.bytecode + constructorArguments('USDT', this.decimals);
+    const receipt = await this.#mined({ from: this.deployer, data, gas: '0x2dc6c0' });
+    this.token = receipt.contractAddress;
+    const mint = `0x${token.selectors['mint(address,uint256)']}${word(this.payer)}${word(10n ** 30n)}`;
+    await this.#mined({ from: this.deployer, to: this.token, data: mint });
+  }
+
+  async rpc(method, ...params) {
+    const response = await fetch(this.url, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ jsonrpc: '2.0', id: 1, method, params }),
+    });
+    const { result, error } = await response.json();
+    if (error) throw new Error(`${this.name}: ${method}: ${error.message}`);
+    return result;
+  }
+
+  async #mined(transaction) {
+    const hash = await this.rpc('eth_sendTransaction', transaction);
+    const receipt = await until(`transaction ${hash}`, async () => (await this.rpc('eth_getTransactionReceipt', hash)) ?? undefined);
+    if (receipt.status !== '0x1') throw new Error(`${this.name}: transaction ${hash} failed`);
+    return receipt;
+  }
+
+  /// Sends `minor` units of the token or the native coin; answers with the receipt once it is in a block.
+  pay({ to, minor, currency }) {
+    if (currency === this.native) return this.#mined({ from: this.payer, to, value: `0x${minor.toString(16)}` });
+    const data = `0x${token.selectors['transfer(address,uint256)']}${word(to)}${word(minor)}`;
+    return this.#mined({ from: this.payer, to: this.token, data });
+  }
+
+  /// Resolves with the wall-clock time (ms) at which a block of this height was first to be seen.
+  blockSeenAt(height) {
+    return until(`${this.name}'s block ${height}`, async () => {
+      const head = Number(await this.rpc('eth_blockNumber'));
+      return head >= height ? Date.now() : undefined;
+    }, { everyMs: 10 });
+  }
+
+  decimalsOf(currency) {
+    return currency === this.native ? 18 : this.decimals;
+  }
+
+  stop() {
+    this.child.kill('SIGTERM');
+  }
+}

