@@ -1,1 +1,41 @@
-//! Skeleton.
+//! The read side: what lists, reports and balances are answered from.
+//!
+//! One follower, [`Projections`], folds the events of the ledger into the tables of four read models, a batch and its
+//! checkpoint in one transaction. A folder per read model: `apply.rs` writes its tables and is the only code that does,
+//! `query.rs` reads them.
+//!
+//! What holds:
+//! - Every row is a function of the events up to the checkpoint and of nothing else (the one exception: a merchant's name
+//!   and e-mail, which are in no event). How the events were cut into batches leaves no trace.
+//! - [`rebuild()`] makes the same rows again and swaps them in; readers never see a table half built.
+//! - A query is one statement, so its rows and their `as_of_position` belong to one moment.
+//! - No amount that the write side lets through stops the follower, however wide.
+//!
+//! What is absent: no clock, no running counts of confirmations (queries compute them from `chain_heads`), no queries
+//! across merchants except those whose name says so.
+
+pub mod balances;
+pub mod chain_heads;
+pub mod merchants;
+pub mod payments;
+pub mod rebuild;
+pub mod transactions;
+
+mod batch;
+mod decode;
+mod error;
+mod handler;
+mod lag;
+mod minor;
+mod model;
+mod page;
+mod profiles;
+
+pub use error::PoisonError;
+pub use handler::{FOLLOWER, Projections};
+pub use lag::{Lag, lag};
+pub use minor::MinorTotal;
+pub use model::ReadModel;
+pub use page::{AsOf, Cursor, CursorError, Page};
+pub use profiles::{Profile, ProfileError, Profiles};
+pub use rebuild::{Progress, RebuildError, Rebuilt, rebuild};

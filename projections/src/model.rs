@@ -1,0 +1,70 @@
+//! The read models by name.
+
+use sqlx::PgConnection;
+
+use crate::batch::Batch;
+use crate::error::ApplyError;
+use crate::profiles::Profiles;
+use crate::{balances, merchants, payments, transactions};
+
+/// A group of tables that is folded, and can be rebuilt, without the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadModel {
+    /// Merchants and their API keys.
+    Merchants,
+    /// Payments.
+    Payments,
+    /// Deposits on the chains.
+    BlockchainTransactions,
+    /// The journal and its sums.
+    Balances,
+}
+
+impl ReadModel {
+    /// Every read model, in the order in which they are applied.
+    pub const ALL: [Self; 4] = [Self::Merchants, Self::Payments, Self::BlockchainTransactions, Self::Balances];
+
+    /// The name at the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Merchants => "merchants",
+            Self::Payments => "payments",
+            Self::BlockchainTransactions => "blockchain_transactions",
+            Self::Balances => "balances",
+        }
+    }
+
+    /// The read model of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|model| model.as_str() == name)
+    }
+
+    /// Its tables. No other read model writes them.
+    #[must_use]
+    pub const fn tables(self) -> &'static [&'static str] {
+        match self {
+            Self::Merchants => &["merchants", "merchant_api_keys"],
+            Self::Payments => &["payments"],
+            Self::BlockchainTransactions => &["blockchain_transactions"],
+            Self::Balances => &["ledger_postings", "account_balances", "assets"],
+        }
+    }
+
+    /// Folds a batch into the tables that the connection's `search_path` finds.
+    pub(crate) async fn apply(
+        self,
+        connection: &mut PgConnection,
+        batch: &Batch<'_>,
+        profiles: &dyn Profiles,
+    ) -> Result<(), ApplyError> {
+        let applied = match self {
+            Self::Merchants => merchants::apply(connection, batch, profiles).await,
+            Self::Payments => payments::apply(connection, batch).await,
+            Self::BlockchainTransactions => transactions::apply(connection, batch).await,
+            Self::Balances => balances::apply(connection, batch).await,
+        };
+        applied.map_err(|error| error.refused_at(batch.first_position()))
+    }
+}

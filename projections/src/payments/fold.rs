@@ -1,0 +1,115 @@
+//! What a batch changes in each payment: several events of one payment become one change.
+
+use std::collections::BTreeMap;
+
+use wopay_domain::payment::{Disposition, PaymentCreated, PaymentEvent, Standing};
+use wopay_domain::{Money, PaymentId, Timestamp};
+
+use crate::batch::Batch;
+use crate::error::{ApplyError, PoisonError};
+use crate::minor::Delta;
+
+/// What the events of one batch do to one payment.
+pub(super) struct Change<'a> {
+    /// Its creation, when that is in the batch: the row is new.
+    pub(super) created: Option<&'a PaymentCreated>,
+    /// Credited deposits in the canonical chain.
+    pub(super) received: Delta,
+    /// Those of them that are confirmed.
+    pub(super) confirmed: Delta,
+    /// The last status event.
+    pub(super) standing: Option<&'a Standing>,
+    /// The last transaction that changed the status.
+    pub(super) transaction_hash: Option<&'a str>,
+    /// The last count of confirmations that an event stated.
+    pub(super) confirmations: Option<u32>,
+    /// When the last event happened.
+    pub(super) updated_at: Timestamp,
+    /// Where the last event stands.
+    pub(super) position: i64,
+}
+
+/// The changes of a batch, by payment.
+pub(super) fn fold<'a>(batch: &'a Batch<'_>) -> Result<BTreeMap<PaymentId, Change<'a>>, ApplyError> {
+    let mut changes = BTreeMap::new();
+    for (position, id, event) in batch.payments() {
+        let change: &mut Change<'a> = changes.entry(id).or_default();
+        change.position = position;
+        change.record(event).map_err(|source| ApplyError::poison(position, source))?;
+    }
+    Ok(changes)
+}
+
+impl Default for Change<'_> {
+    fn default() -> Self {
+        Self {
+            created: None,
+            received: Delta::default(),
+            confirmed: Delta::default(),
+            standing: None,
+            transaction_hash: None,
+            confirmations: None,
+            updated_at: Timestamp::UNIX_EPOCH,
+            position: 0,
+        }
+    }
+}
+
+impl<'a> Change<'a> {
+    fn record(&mut self, event: &'a PaymentEvent) -> Result<(), PoisonError> {
+        match event {
+            PaymentEvent::PaymentCreated(created) => {
+                self.updated_at = created.created_at;
+                self.created = Some(created);
+            }
+            PaymentEvent::DepositDetected(detected) => {
+                self.updated_at = detected.at;
+                self.received.add(credited(detected.disposition, &detected.amount))?;
+            }
+            PaymentEvent::DepositReincluded(reincluded) => {
+                self.updated_at = reincluded.at;
+                self.received.add(credited(reincluded.disposition, &reincluded.amount))?;
+            }
+            PaymentEvent::DepositConfirmed(confirmed) => {
+                self.updated_at = confirmed.at;
+                self.confirmations = Some(confirmed.confirmations);
+                self.confirmed.add(credited(confirmed.disposition, &confirmed.amount))?;
+            }
+            PaymentEvent::DepositOrphaned(orphaned) => {
+                self.updated_at = orphaned.at;
+                let amount = credited(orphaned.disposition, &orphaned.amount);
+                self.received.subtract(amount)?;
+                if orphaned.was_confirmed {
+                    self.confirmed.subtract(amount)?;
+                }
+            }
+            PaymentEvent::PaymentPartiallyPaid(standing)
+            | PaymentEvent::PaymentConfirming(standing)
+            | PaymentEvent::PaymentCompleted(standing)
+            | PaymentEvent::PaymentAdjusted(standing)
+            | PaymentEvent::PaymentExpired(standing)
+            | PaymentEvent::PaymentCancelled(standing)
+            | PaymentEvent::PaymentHeld(standing)
+            | PaymentEvent::PaymentReversed(standing)
+            | PaymentEvent::PaymentReopened(standing) => self.stand(standing),
+        }
+        Ok(())
+    }
+
+    fn stand(&mut self, standing: &'a Standing) {
+        self.updated_at = standing.at;
+        self.standing = Some(standing);
+        self.confirmations = Some(standing.confirmations);
+        if let Some(transaction) = &standing.transaction_hash {
+            self.transaction_hash = Some(transaction);
+        }
+    }
+}
+
+/// What of a deposit counts for the payment.
+fn credited(disposition: Disposition, amount: &Money) -> u128 {
+    match disposition {
+        Disposition::Credit => amount.minor(),
+        Disposition::Hold(_) => 0,
+    }
+}

@@ -1,0 +1,9 @@
+//! The read model `blockchain_transactions`: a row per deposit, as its last event left it.
+
+mod apply;
+mod fold;
+mod opening;
+mod query;
+
+pub(crate) use apply::apply;
+pub use query::{TransactionRow, of_payment, of_payments};
