@@ -1,0 +1,76 @@
+//! How processes that keep merchants in memory learn of changes. An append of merchant events notifies the channel
+//! `wopay_merchants` in its transaction; payments do not pay for this.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use sqlx::PgPool;
+use sqlx::postgres::PgListener;
+use tokio_util::sync::CancellationToken;
+use wopay_domain::MerchantId;
+
+const CHANNEL: &str = "wopay_merchants";
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// What a keeper of merchants must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MerchantChange {
+    /// From now on changes are told: forget everything once, then merchants may be kept.
+    Watching,
+    /// This merchant has changed: forget it.
+    Merchant(MerchantId),
+    /// Changes are no longer told: forget everything and keep nothing until [`MerchantChange::Watching`].
+    Blind,
+}
+
+/// Tells `on_change` of changes until `token` is cancelled. Starts blind; a lost connection makes it blind again and is
+/// made anew.
+pub async fn watch(pool: PgPool, token: CancellationToken, on_change: impl Fn(MerchantChange) + Send) {
+    loop {
+        let watching = async {
+            let mut listener = listen(&pool).await;
+            on_change(MerchantChange::Watching);
+            follow(&mut listener, &on_change).await;
+        };
+        let ended = token.run_until_cancelled(watching).await;
+        on_change(MerchantChange::Blind);
+        if ended.is_none() {
+            return;
+        }
+    }
+}
+
+async fn listen(pool: &PgPool) -> PgListener {
+    let builder = ExponentialBuilder::default().with_min_delay(FIRST_PAUSE).with_max_delay(PAUSE_MAX).with_jitter();
+    let mut pauses = builder.without_max_times().build();
+    loop {
+        match try_listen(pool).await {
+            Ok(listener) => return listener,
+            Err(error) => tracing::warn!(error = %error, "cannot listen for changes of merchants, trying again"),
+        }
+        tokio::time::sleep(pauses.next().unwrap_or(PAUSE_MAX)).await;
+    }
+}
+
+async fn try_listen(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    listener.listen(CHANNEL).await?;
+    Ok(listener)
+}
+
+/// Tells of changes until the connection is lost.
+async fn follow(listener: &mut PgListener, on_change: &impl Fn(MerchantChange)) {
+    loop {
+        match listener.try_recv().await {
+            Ok(Some(notification)) => match notification.payload().parse() {
+                Ok(id) => on_change(MerchantChange::Merchant(id)),
+                Err(_) => tracing::error!(payload = notification.payload(), "a notification that is no merchant"),
+            },
+            Ok(None) => return tracing::warn!("lost the connection that tells of changes of merchants"),
+            Err(error) => {
+                return tracing::warn!(error = %error, "lost the connection that tells of changes of merchants");
+            }
+        }
+    }
+}

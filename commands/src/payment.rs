@@ -1,0 +1,174 @@
+//! Commands of payments.
+
+use wopay_domain::payment::{CreatePayment, Payment, PaymentCommand, PaymentError, PaymentState};
+use wopay_domain::{Metadata, PaymentId};
+
+use crate::claims::{Claim, ClaimKind, IdempotencyClaim, IdempotencyDetail, TakenClaim};
+use crate::error::{AppendError, ExecuteError, InvalidAppend, LoadError};
+use crate::ledger::{Decided, Executed, Ledger};
+use crate::store::LedgerContext;
+
+/// The answer to a request for a payment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// It was opened now.
+    New {
+        /// Position of its first event in the ledger.
+        position: i64,
+        /// The payment.
+        payment: PaymentState,
+    },
+    /// It was opened before, by the same request or for the same order with the same terms.
+    Existing {
+        /// The payment as it is now.
+        payment: PaymentState,
+    },
+}
+
+type PaymentResult<T> = Result<T, ExecuteError<PaymentError>>;
+
+impl Ledger {
+    /// Opens a payment and claims its order id, its address and, if given, the idempotency key. Reads nothing when all
+    /// of them are free.
+    ///
+    /// # Errors
+    /// [`ExecuteError::IdempotencyMismatch`] and [`ExecuteError::OrderConflict`] when another request holds the key or
+    /// the order id, [`ExecuteError::AddressTaken`] when the address is in use (create again with another one), and what
+    /// the domain or the append say.
+    pub async fn create_payment(
+        &self,
+        create: CreatePayment,
+        metadata: &Metadata,
+        idempotency: Option<IdempotencyClaim>,
+    ) -> PaymentResult<Created> {
+        let id = create.payment_id.to_string();
+        let claims = Claim::of_payment(&create, idempotency.as_ref()).map_err(ExecuteError::Address)?;
+        let commands = vec![PaymentCommand::Create(Box::new(create.clone()))];
+        match self.decide_and_append(&id, LedgerContext::new(&id), commands, claims, metadata).await {
+            Ok(decided) => {
+                let executed = executed(&decided)?;
+                let position = executed.position.ok_or_else(|| corrupt(&id))?;
+                Ok(Created::New { position, payment: executed.state })
+            }
+            Err(ExecuteError::ClaimTaken(taken)) => self.existing(&create, *taken, idempotency.as_ref()).await,
+            Err(ExecuteError::Append(AppendError::Conflict { .. })) => {
+                Err(ExecuteError::Domain(PaymentError::AlreadyExists))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A payment as its own stream says, never behind what any caller was told, and the last sequence of that stream.
+    ///
+    /// # Errors
+    /// When the stream cannot be read or understood.
+    pub async fn payment(&self, id: PaymentId) -> Result<Option<(PaymentState, i64)>, LoadError> {
+        let context = self.shared.store.load::<Payment>(&id.to_string()).await?;
+        Ok(context.state().state().map(|state| (state.clone(), context.sequence())))
+    }
+
+    /// Executes a command of an opened payment; a command that changes nothing is a success without a position. Tries
+    /// again, a bounded number of times, when others change the payment meanwhile.
+    ///
+    /// # Errors
+    /// What the domain or the append say; [`ExecuteError::Contended`] when every try lost.
+    pub async fn execute_payment(
+        &self,
+        id: PaymentId,
+        command: PaymentCommand,
+        metadata: &Metadata,
+    ) -> PaymentResult<Executed<PaymentState>> {
+        if matches!(command, PaymentCommand::Create(_)) {
+            return Err(ExecuteError::Append(AppendError::Invalid(InvalidAppend::WithoutClaims)));
+        }
+        let turn = self.turn(&id).await;
+        let executed = self.retry(|| self.try_payment(id, command.clone(), metadata)).await;
+        drop(turn);
+        executed
+    }
+
+    /// One try. A payment in memory may be stale: that shows as a conflict if something is appended; a refusal, or an
+    /// answer that nothing changes, is only believed of a payment just read.
+    async fn try_payment(
+        &self,
+        id: PaymentId,
+        command: PaymentCommand,
+        metadata: &Metadata,
+    ) -> PaymentResult<Executed<PaymentState>> {
+        let text = id.to_string();
+        if let Some(context) = self.shared.hot_payments.remove(&id) {
+            match self.decide_and_append(&text, context, vec![command.clone()], Vec::new(), metadata).await {
+                Ok(decided) if decided.appended.is_some() => return self.keep_hot(id, decided),
+                Ok(_) | Err(ExecuteError::Domain(_) | ExecuteError::Append(AppendError::Conflict { .. })) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let context = self.shared.store.load::<Payment>(&text).await?;
+        let decided = self.decide_and_append(&text, context, vec![command], Vec::new(), metadata).await?;
+        self.keep_hot(id, decided)
+    }
+
+    fn keep_hot(&self, id: PaymentId, decided: Decided<Payment>) -> PaymentResult<Executed<PaymentState>> {
+        let executed = executed(&decided);
+        self.shared.hot_payments.insert(id, decided.context);
+        executed
+    }
+
+    /// What the holder of a taken claim means for the request.
+    async fn existing(
+        &self,
+        create: &CreatePayment,
+        taken: TakenClaim,
+        idempotency: Option<&IdempotencyClaim>,
+    ) -> PaymentResult<Created> {
+        let payment_id = || taken.holder.parse().map_err(|_| corrupt(&taken.holder));
+        match taken.claim.kind() {
+            ClaimKind::Idempotency => {
+                let payment_id = payment_id()?;
+                let detail = taken.detail.as_deref().unwrap_or_default();
+                let detail = serde_json::from_str::<IdempotencyDetail>(detail);
+                let detail = detail.map_err(|error| LoadError::Corrupt(error.into()))?;
+                if idempotency.is_some_and(|wanted| wanted.request_hash == detail.request_hash) {
+                    Ok(Created::Existing { payment: self.holder(payment_id).await? })
+                } else {
+                    Err(ExecuteError::IdempotencyMismatch { payment_id })
+                }
+            }
+            ClaimKind::Order => {
+                let payment_id = payment_id()?;
+                let payment = self.holder(payment_id).await?;
+                if is_same_request(create, &payment) {
+                    Ok(Created::Existing { payment })
+                } else {
+                    Err(ExecuteError::OrderConflict { payment_id })
+                }
+            }
+            ClaimKind::Deposit(_) => {
+                Err(ExecuteError::AddressTaken { address: taken.claim.key().to_owned(), holder: taken.holder })
+            }
+            ClaimKind::ApiKey | ClaimKind::MerchantEmail => Err(ExecuteError::ClaimTaken(Box::new(taken))),
+        }
+    }
+
+    /// The payment that holds a claim: written in the same append, so it is there.
+    async fn holder(&self, id: PaymentId) -> Result<PaymentState, LoadError> {
+        self.payment(id).await?.map(|(payment, _)| payment).ok_or_else(|| corrupt(&id.to_string()))
+    }
+}
+
+fn executed(decided: &Decided<Payment>) -> PaymentResult<Executed<PaymentState>> {
+    let context = &decided.context;
+    let state = context.state().state().cloned().ok_or(ExecuteError::Domain(PaymentError::NotFound))?;
+    Ok(Executed { position: decided.appended.map(|appended| appended.position), sequence: context.sequence(), state })
+}
+
+/// Same terms: the amount and its asset, the callback, the time to pay.
+fn is_same_request(create: &CreatePayment, payment: &PaymentState) -> bool {
+    create.terms.amount == payment.terms.amount
+        && create.terms.callback_url == payment.terms.callback_url
+        && create.terms.expires_at - create.at == payment.terms.expires_at - payment.created_at
+}
+
+fn corrupt(payment: &str) -> LoadError {
+    LoadError::Corrupt(format!("a claim is held by {payment:?}, which is no payment").into())
+}

@@ -1,0 +1,177 @@
+-- The write side: the append itself, and the cursors of the address pool. Written by the crate `commands`.
+
+-- Appends a group of commands: all events and claims of every command that wins, nothing of any that loses.
+--
+-- Arguments are arrays of equal length within their block: one entry per command, per event, per claim. Events and
+-- claims name their command by its index, from 0. No two commands of a group may share an aggregate or a claim (the
+-- caller sees to it), so whether one wins does not depend on another.
+--
+-- The first row returned is (NULL, first position given out, …); then follows a row per loser: its index, the stream's
+-- last sequence if that is why it lost, else the index of the first of its claims that is taken, with its holder.
+-- Winners' events have dense positions in the order given.
+--
+-- The lock on `ledger_head` comes first. Every later statement of a volatile function takes a new snapshot, which by
+-- then shows all that other processes have appended: what is checked here is still true at the commit.
+--
+-- The probes are LATERAL … LIMIT 1 so that no plan can turn them into a scan of the table, however small it was when the
+-- plan was made.
+CREATE FUNCTION append_events(
+    command_types    text[],
+    command_ids      text[],
+    command_expected bigint[],
+    event_commands   integer[],
+    event_aggregates text[],
+    event_ids        text[],
+    event_sequences  bigint[],
+    event_names      text[],
+    event_versions   text[],
+    event_payloads   text[],
+    event_metadata   text[],
+    claim_commands   integer[],
+    claim_ids        text[],
+    claim_kinds      text[],
+    claim_keys       text[],
+    claim_details    text[]
+) RETURNS TABLE (command integer, first_position bigint, stream_sequence bigint, claim integer, holder text, detail text)
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    head     bigint;
+    appended bigint := cardinality(event_commands);
+    losers   integer[];
+    at       timestamptz;
+BEGIN
+    SELECT h.position INTO STRICT head FROM ledger_head h FOR UPDATE;
+
+    -- Reading the clock under the lock makes recorded_at follow position as far as the clock itself does.
+    at := clock_timestamp();
+
+    SELECT array_agg(lost.command) INTO losers
+    FROM (
+        SELECT (c.ordinal - 1)::integer AS command
+        FROM unnest(command_types, command_ids, command_expected) WITH ORDINALITY
+             AS c (aggregate_type, aggregate_id, expected, ordinal)
+        LEFT JOIN LATERAL (
+            SELECT e.sequence FROM events e
+            WHERE e.aggregate_type = c.aggregate_type AND e.aggregate_id = c.aggregate_id
+            ORDER BY e.sequence DESC LIMIT 1
+        ) AS last ON true
+        WHERE coalesce(last.sequence, 0) <> c.expected
+        UNION
+        SELECT c.command
+        FROM unnest(claim_commands, claim_kinds, claim_keys) AS c (command, kind, key)
+        CROSS JOIN LATERAL (
+            SELECT FROM claims k WHERE k.kind = c.kind AND k.key = c.key LIMIT 1
+        ) AS taken
+    ) AS lost;
+
+    IF losers IS NULL THEN
+        INSERT INTO events (position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
+                            metadata, recorded_at)
+        SELECT head + e.ordinal, e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version,
+               e.payload::json, e.metadata::json, at
+        FROM unnest(event_aggregates, event_ids, event_sequences, event_names, event_versions, event_payloads,
+                    event_metadata) WITH ORDINALITY
+             AS e (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, ordinal);
+        IF cardinality(claim_commands) > 0 THEN
+            INSERT INTO claims (kind, key, aggregate_id, detail)
+            SELECT c.kind, c.key, c.aggregate_id, c.detail::json
+            FROM unnest(claim_kinds, claim_keys, claim_ids, claim_details) AS c (kind, key, aggregate_id, detail);
+        END IF;
+    ELSE
+        INSERT INTO events (position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
+                            metadata, recorded_at)
+        SELECT head + row_number() OVER (ORDER BY e.ordinal), e.aggregate_type, e.aggregate_id, e.sequence,
+               e.event_type, e.event_version, e.payload::json, e.metadata::json, at
+        FROM unnest(event_commands, event_aggregates, event_ids, event_sequences, event_names, event_versions,
+                    event_payloads, event_metadata) WITH ORDINALITY
+             AS e (command, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+                   ordinal)
+        WHERE e.command <> ALL (losers);
+        GET DIAGNOSTICS appended = ROW_COUNT;
+        INSERT INTO claims (kind, key, aggregate_id, detail)
+        SELECT c.kind, c.key, c.aggregate_id, c.detail::json
+        FROM unnest(claim_commands, claim_kinds, claim_keys, claim_ids, claim_details)
+             AS c (command, kind, key, aggregate_id, detail)
+        WHERE c.command <> ALL (losers);
+    END IF;
+
+    IF appended > 0 THEN
+        UPDATE ledger_head SET position = head + appended;
+    END IF;
+
+    -- Only here: a notification serializes commits, and payments must not pay for it.
+    IF 'merchant' = ANY (command_types) THEN
+        PERFORM pg_notify('wopay_merchants', c.aggregate_id)
+        FROM unnest(command_types, command_ids) WITH ORDINALITY AS c (aggregate_type, aggregate_id, ordinal)
+        WHERE c.aggregate_type = 'merchant' AND c.ordinal - 1 <> ALL (coalesce(losers, '{}'));
+    END IF;
+
+    RETURN QUERY SELECT NULL::integer, head + 1, NULL::bigint, NULL::integer, NULL::text, NULL::text;
+    IF losers IS NOT NULL THEN
+        RETURN QUERY SELECT * FROM explain_losers(
+            losers, command_types, command_ids, command_expected, claim_commands, claim_kinds, claim_keys);
+    END IF;
+END;
+$$;
+
+-- Says for each loser of append_events why it lost. A stale sequence comes before a taken claim; of the claims, the first
+-- in the order given. Claims that winners of the same group have just taken cannot appear: groups share none.
+CREATE FUNCTION explain_losers(
+    losers           integer[],
+    command_types    text[],
+    command_ids      text[],
+    command_expected bigint[],
+    claim_commands   integer[],
+    claim_kinds      text[],
+    claim_keys       text[]
+) RETURNS TABLE (command integer, first_position bigint, stream_sequence bigint, claim integer, holder text, detail text)
+LANGUAGE sql VOLATILE AS $$
+    SELECT l.command, NULL::bigint, stale.sequence, taken.claim, taken.aggregate_id, taken.detail
+    FROM unnest(losers) AS l (command)
+    LEFT JOIN LATERAL (
+        SELECT last.sequence FROM (
+            SELECT coalesce(max(e.sequence), 0) AS sequence FROM events e
+            WHERE e.aggregate_type = command_types[l.command + 1] AND e.aggregate_id = command_ids[l.command + 1]
+        ) AS last
+        WHERE last.sequence <> command_expected[l.command + 1]
+    ) AS stale ON true
+    LEFT JOIN LATERAL (
+        SELECT (c.ordinal - 1)::integer AS claim, held.aggregate_id, held.detail
+        FROM unnest(claim_commands, claim_kinds, claim_keys) WITH ORDINALITY AS c (command, kind, key, ordinal)
+        CROSS JOIN LATERAL (
+            SELECT k.aggregate_id, k.detail::text AS detail FROM claims k
+            WHERE k.kind = c.kind AND k.key = c.key LIMIT 1
+        ) AS held
+        WHERE c.command = l.command
+        ORDER BY c.ordinal LIMIT 1
+    ) AS taken ON stale.sequence IS NULL
+    ORDER BY l.command;
+$$;
+
+-- How much of each family's address pool has been given out. Moves only forward; what was taken and not used is lost.
+CREATE TABLE address_cursors (
+    family   text   PRIMARY KEY,
+    next_idx bigint NOT NULL CHECK (next_idx >= 0)
+);
+
+-- Gives out the next addresses of a family, at most `wanted`, fewer when the pool ends, none when it is used up.
+-- The lock comes first, so that the pool is read as it is when it is this caller's turn.
+CREATE FUNCTION lease_addresses(wanted_family text, wanted bigint) RETURNS TABLE (idx bigint, address text)
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    first bigint;
+BEGIN
+    INSERT INTO address_cursors (family, next_idx) VALUES (wanted_family, 0) ON CONFLICT DO NOTHING;
+    SELECT c.next_idx INTO STRICT first FROM address_cursors c WHERE c.family = wanted_family FOR UPDATE;
+    RETURN QUERY
+        SELECT p.idx, p.address FROM address_pool p
+        WHERE p.family = wanted_family AND p.idx >= first AND p.idx < first + wanted
+        ORDER BY p.idx;
+    -- Past the last one given, not by their number: even a hole in the pool may cost addresses, never repeat one.
+    UPDATE address_cursors c
+    SET next_idx = greatest(c.next_idx, 1 + coalesce((
+        SELECT max(p.idx) FROM address_pool p
+        WHERE p.family = wanted_family AND p.idx >= first AND p.idx < first + wanted), -1))
+    WHERE c.family = wanted_family;
+END;
+$$;
