@@ -266,7 +266,10 @@ mod tests {
         // What is stored today must open in every later version. Computed with Python's hmac module.
         let master = MasterKey::parse_hex(HEX).unwrap();
         assert_eq!(master.id().to_string(), "423a393aaa10a61b");
-        assert_eq!(hex::encode(master.subkey(purpose::SECRETS).bytes.as_slice()), "77b1141bcb438090db929ddf21c20e7ada7d874d4e60456b1dc109a613d75aa0");
+        assert_eq!(
+            hex::encode(master.subkey(purpose::SECRETS).bytes.as_slice()),
+            "77b1141bcb438090db929ddf21c20e7ada7d874d4e60456b1dc109a613d75aa0"
+        );
     }
 
     #[test]

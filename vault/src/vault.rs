@@ -92,7 +92,11 @@ impl Vault {
         }
         let stored = self.find(reference).await?;
         let same = (stored.subject, stored.kind.as_str()) == (subject, kind);
-        if same && *self.open_row(reference, &stored)? == *plaintext { Ok(()) } else { Err(VaultError::Taken(reference)) }
+        if same && *self.open_row(reference, &stored)? == *plaintext {
+            Ok(())
+        } else {
+            Err(VaultError::Taken(reference))
+        }
     }
 
     /// Opens a value.

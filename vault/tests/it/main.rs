@@ -1,0 +1,4 @@
+//! The vault against a real Postgres.
+#![allow(clippy::unwrap_used, reason = "a test reports by panicking")]
+
+mod vault;
