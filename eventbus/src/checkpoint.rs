@@ -44,6 +44,17 @@ pub async fn advance(tx: &mut PgConnection, name: &str, position: i64) -> Result
     Ok(())
 }
 
+/// The checkpoint of follower `name` and the head of the ledger, without a lock.
+pub(crate) async fn standing<'e>(executor: impl PgExecutor<'e>, name: &str) -> Result<(i64, i64), sqlx::Error> {
+    sqlx::query_as(
+        "SELECT coalesce((SELECT position FROM follower_checkpoints WHERE name = $1), 0), ledger_head.position
+         FROM ledger_head",
+    )
+    .bind(name)
+    .fetch_one(executor)
+    .await
+}
+
 async fn lock_existing(tx: &mut PgConnection, name: &str) -> Result<Option<i64>, sqlx::Error> {
     sqlx::query_scalar("SELECT position FROM follower_checkpoints WHERE name = $1 FOR UPDATE")
         .bind(name)

@@ -106,7 +106,7 @@ impl Bus {
     #[must_use]
     pub fn command_consumer(&self, durable: &str) -> CommandConsumer {
         let consumer = pull::Config {
-            durable_name: Some(subjects::consumer_name(self.ledger(), durable)),
+            durable_name: Some(subjects::command_consumer(self.ledger(), durable)),
             deliver_policy: DeliverPolicy::All,
             ack_policy: AckPolicy::Explicit,
             ack_wait: ANSWER_WITHIN,

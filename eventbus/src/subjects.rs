@@ -77,9 +77,14 @@ pub(crate) fn command_kind<'a>(ledger: &str, subject: &'a str) -> Option<&'a str
     subject.strip_prefix("wopay.commands.")?.strip_suffix(ledger)?.strip_suffix('.')
 }
 
-/// A durable consumer's name: `<ledger>-<name>`; what a name cannot hold becomes `_`.
-pub(crate) fn consumer_name(ledger: &str, name: &str) -> String {
+/// The durable consumer of a follower in its ledger's stream: `<ledger>-<name>`; what a name cannot hold becomes `_`.
+pub(crate) fn follower_consumer(ledger: &str, name: &str) -> String {
     format!("{ledger}-{}", token(name))
+}
+
+/// The durable consumer of a ledger's commands: `<ledger>@<name>`, as other ledgers have theirs in the same stream.
+pub(crate) fn command_consumer(ledger: &str, name: &str) -> String {
+    format!("{ledger}@{}", token(name))
 }
 
 /// Checks a ledger's name, which becomes part of subjects and stream names.

@@ -48,6 +48,13 @@ pub(crate) async fn apply(
 ) -> Result<Applied, HandlerError> {
     let name = handler.name();
     let start = Instant::now();
+    if matches!(offer, Offer::Log) {
+        // Looking at an idle log takes no lock and writes nothing.
+        let (checkpoint, head) = checkpoint::standing(pool, name).await?;
+        if head <= checkpoint {
+            return Ok(Applied { position: checkpoint, count: 0, from_log: true, is_more: false });
+        }
+    }
     let mut tx = pool.begin().await?;
     let checkpoint = checkpoint::lock(&mut tx, name).await?;
     let next = choose(&mut tx, checkpoint, offer, bounds).await?;

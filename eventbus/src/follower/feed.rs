@@ -19,7 +19,7 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(5 * 60);
 /// Starts the durable consumer of follower `name`.
 pub(crate) fn start(bus: &Bus, name: &str, buffered_max: usize) -> Pull {
     let consumer = pull::Config {
-        durable_name: Some(subjects::consumer_name(bus.ledger(), name)),
+        durable_name: Some(subjects::follower_consumer(bus.ledger(), name)),
         // What was announced before is read from the log, which is faster.
         deliver_policy: DeliverPolicy::New,
         ack_policy: AckPolicy::Explicit,

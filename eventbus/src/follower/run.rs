@@ -28,6 +28,7 @@ const POLL_MIN: Duration = Duration::from_millis(10);
 const POLL_MAX_UNFED: Duration = Duration::from_millis(250);
 /// While NATS should bring what there is: this bounds the cost of a silent loss.
 const POLL_MAX_FED: Duration = Duration::from_secs(1);
+const LOOK_AT_HEAD_EVERY: Duration = Duration::from_secs(1);
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(20);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
 
@@ -67,6 +68,7 @@ impl Follower {
         let mut feed = feed::start(&self.bus, self.handler.name(), BUFFERED_MAX);
         let mut clock = PollClock::new();
         let mut limit = BATCH_EVENTS_MAX;
+        let mut looked_at = Instant::now();
         let mut offer = Offer::Log;
         let mut messages: Vec<Message> = Vec::new();
         loop {
@@ -77,6 +79,7 @@ impl Follower {
             };
             feed::acknowledge(&messages).await;
             messages.clear();
+            self.look_at_head(applied, &mut looked_at).await;
             offer = Offer::Log;
             if applied.is_more {
                 continue;
@@ -85,11 +88,7 @@ impl Follower {
             self.status.set_fed(is_fed);
             clock.after(applied, polled, is_fed);
             if self.next_messages(&mut feed, &clock, &mut messages).await {
-                let events = feed::decode(&messages);
-                if let Some(newest) = events.iter().map(|event| event.position).max() {
-                    tracing::trace!(follower = self.handler.name(), count = events.len(), newest, "announced");
-                }
-                offer = Offer::Announced(events);
+                offer = Offer::Announced(feed::decode(&messages));
             }
         }
     }
@@ -115,11 +114,12 @@ impl Follower {
             match apply(&self.pool, &*self.handler, std::mem::replace(&mut offer, Offer::Log), bounds).await {
                 Ok(applied) => {
                     self.status.set_position(applied.position);
-                    if let Some((position, error)) = poison {
-                        return Err(self.stop(position, &error));
+                    match poison {
+                        Some((position, error)) if applied.count == 0 => return Err(self.stop(position, &error)),
+                        Some(_) => continue,
+                        None => {}
                     }
                     *limit = (*limit * 2).min(BATCH_EVENTS_MAX);
-                    self.look_at_head(applied).await;
                     return Ok(applied);
                 }
                 Err(HandlerError::Database(error)) => {
@@ -137,16 +137,16 @@ impl Follower {
         }
     }
 
-    /// Learns how far behind we are, where that is not obvious.
-    async fn look_at_head(&self, applied: Applied) {
-        if !applied.is_more {
-            if applied.from_log {
-                self.status.set_head(applied.position);
+    /// Learns how far behind we are.
+    async fn look_at_head(&self, applied: Applied, looked_at: &mut Instant) {
+        if applied.from_log && !applied.is_more {
+            self.status.set_head(applied.position);
+        } else if looked_at.elapsed() >= LOOK_AT_HEAD_EVERY {
+            *looked_at = Instant::now();
+            match log::head(&self.pool).await {
+                Ok(head) => self.status.set_head(head),
+                Err(error) => tracing::debug!(%error, "how far behind this follower is stays unknown"),
             }
-            return;
-        }
-        if let Ok(head) = log::head(&self.pool).await {
-            self.status.set_head(head);
         }
     }
 

@@ -49,8 +49,8 @@ async fn try_lock(connection: &mut PgConnection, key: &str) -> Result<bool, sqlx
     sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended($1, 0))").bind(key).fetch_one(connection).await
 }
 
-/// A relay that hangs, or whose machine is gone, must not hold the lock for ever: a leader that lives asks at least four
-/// times a second.
+/// A relay that hangs, or whose machine is gone, must not hold the lock for ever: a leader that lives asks
+/// every few seconds at the very least.
 async fn end_when_silent(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query(
         "SELECT set_config('idle_session_timeout', '30s', false),

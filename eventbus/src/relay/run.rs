@@ -125,13 +125,13 @@ impl Relay {
     ) -> Result<Cursor, sqlx::Error> {
         let mut pause = PollPause::new(POLL_MIN);
         loop {
+            // Without NATS there is nobody to announce to; find the cursor again when it is back.
+            if !self.bus.is_connected() {
+                return Ok(cursor);
+            }
             appended.mark_unchanged();
             let events = leader.read(cursor.position, BATCH_EVENTS_MAX).await?;
             if events.is_empty() {
-                // Without NATS there is nothing to announce to; find the cursor again when it is back.
-                if !self.bus.is_connected() {
-                    return Ok(cursor);
-                }
                 wait(appended, pause.get(POLL_MAX)).await;
                 pause.empty(POLL_MAX);
                 continue;

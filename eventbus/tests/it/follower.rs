@@ -1,0 +1,174 @@
+//! The follower: killed, doubled, lied to, poisoned.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use wopay_domain::RecordedEvent;
+use wopay_eventbus::{checkpoint, log, subjects};
+use wopay_testkit::eventually;
+
+use crate::support::{LEDGER, SOON, Tracer, World};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn announced_events_are_applied_without_a_poll() {
+    let world = World::new().await;
+    let (tracer, relay) = (Tracer::new("tracer"), world.relay());
+    let (follower, status) = world.follower(&tracer);
+    world.wait_until_fed(&status).await;
+    world.append(1).await;
+    world.assert_applied_exactly_once("tracer").await;
+    let mut fastest = Duration::MAX;
+    for _ in 0..20 {
+        let start = std::time::Instant::now();
+        let position = world.append(1).await;
+        tokio::time::timeout(SOON, status.reached(position)).await.unwrap();
+        fastest = fastest.min(start.elapsed());
+    }
+    assert!(fastest < Duration::from_millis(200), "from append to applied: {fastest:?} at best");
+    assert_eq!(tracer.commits.load(Ordering::SeqCst), i64::try_from(tracer.calls.load(Ordering::SeqCst)).unwrap());
+    eventually("no lag", SOON, async || (status.lag() == 0).then_some(())).await;
+    follower.stop().await;
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_in_the_middle_of_a_batch_it_applies_that_batch_once() {
+    let world = World::new().await;
+    let (tracer, relay) = (Tracer::new("tracer"), world.relay());
+    for round in 0..5 {
+        let (follower, status) = world.follower(&tracer);
+        world.wait_until_fed(&status).await;
+        let calls = tracer.calls.load(Ordering::SeqCst);
+        tracer.hold.send_replace(true);
+        world.append(50).await;
+        tracer.wait_for_call(calls).await;
+        follower.kill().await;
+        tracer.hold.send_replace(false);
+        assert!(world.applied("tracer").await <= round * 50, "nothing of the batch is there");
+        let (follower, _) = world.follower(&tracer);
+        world.assert_applied_exactly_once("tracer").await;
+        follower.kill().await;
+    }
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_instances_apply_as_one() {
+    let world = World::new().await;
+    let (tracer, other, relay) = (Tracer::new("tracer"), Tracer::new("tracer"), world.relay());
+    let followers = [world.follower(&tracer).0, world.follower(&other).0];
+    world.load(5_000, 5).await.unwrap();
+    world.assert_applied_exactly_once("tracer").await;
+    let [first, second] = followers;
+    // The one that is left has the whole to itself.
+    first.kill().await;
+    world.load(1_000, 10).await.unwrap();
+    world.assert_applied_exactly_once("tracer").await;
+    second.stop().await;
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn junk_duplicates_and_disorder_in_the_stream_change_nothing() {
+    let world = World::new().await;
+    let (tracer, relay) = (Tracer::new("tracer"), world.relay());
+    let (follower, status) = world.follower(&tracer);
+    world.wait_until_fed(&status).await;
+    let load = world.load(4_000, 10);
+    let jetstream = world.jetstream().await;
+    let mut round = 0;
+    while !load.is_finished() {
+        let head = log::head(world.pool()).await.unwrap();
+        let mut events = log::read(world.pool(), (head - 20).max(0), 20).await.unwrap();
+        events.reverse();
+        let future =
+            events.first().map(|event| RecordedEvent { position: event.position + 1_000_000, ..event.clone() });
+        let forged = events.first().map(|event| RecordedEvent {
+            position: event.position + 1,
+            payload: serde_json::json!({"token": "forged"}),
+            ..event.clone()
+        });
+        for event in events.iter().chain(&future).chain(&forged) {
+            let mut headers = HeaderMap::new();
+            headers.insert(subjects::POSITION_HEADER, event.position.to_string());
+            let subject = subjects::subject_of(LEDGER, event);
+            jetstream.publish_with_headers(subject, headers, serde_json::to_vec(event).unwrap().into()).await.unwrap();
+        }
+        let junk = format!("wopay.events.{LEDGER}.junk.{round}");
+        jetstream.publish(junk, "not an event".into()).await.unwrap().await.unwrap();
+        round += 1;
+    }
+    load.await.unwrap();
+    assert!(round > 0);
+    world.assert_applied_exactly_once("tracer").await;
+    follower.stop().await;
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hole_is_read_from_the_ledger() {
+    let world = World::new().await;
+    let tracer = Tracer::new("tracer");
+    let (follower, status) = world.follower(&tracer);
+    world.wait_until_fed(&status).await;
+    // No relay: only the last of these is announced, by hand.
+    world.append(10).await;
+    let last = log::read(world.pool(), 9, 1).await.unwrap().remove(0);
+    let subject = subjects::subject_of(LEDGER, &last);
+    let jetstream = world.jetstream().await;
+    jetstream.publish(subject, serde_json::to_vec(&last).unwrap().into()).await.unwrap().await.unwrap();
+    world.assert_applied_exactly_once("tracer").await;
+    follower.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silence_is_not_believed() {
+    let world = World::new().await;
+    let tracer = Tracer::new("tracer");
+    let (follower, status) = world.follower(&tracer);
+    world.wait_until_fed(&status).await;
+    // NATS is well and nobody announces.
+    world.load(100, 1).await.unwrap();
+    world.assert_applied_exactly_once("tracer").await;
+    follower.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poison_event_stops_its_follower_and_no_other() {
+    let world = World::new().await;
+    let (relay, tracer, sick) = (world.relay(), Tracer::new("tracer"), Tracer::with("sick", 137, 0));
+    let (follower, _) = world.follower(&tracer);
+    let (poisoned, status) = world.follower(&sick);
+    world.load(300, 10).await.unwrap();
+    let reason = eventually("the poison to be found", SOON, async || status.poisoned()).await;
+    assert_eq!(reason, "the event at position 137 cannot be applied: it tastes bad");
+    tokio::time::timeout(SOON, poisoned.task).await.unwrap().unwrap();
+    assert_eq!(status.position(), 136, "what stands before the poison is applied");
+    assert_eq!(checkpoint::read(world.pool(), "sick").await.unwrap(), 136);
+    assert_eq!(world.applied("sick").await, 136);
+    world.load(300, 10).await.unwrap();
+    world.assert_applied_exactly_once("tracer").await;
+    // Repaired, it goes on where it stopped.
+    let (healed, _) = world.follower(&Tracer::new("sick"));
+    world.assert_applied_exactly_once("sick").await;
+    for running in [follower, healed, relay] {
+        running.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_database_is_tried_again() {
+    let world = World::new().await;
+    let (tracer, relay) = (Tracer::with("tracer", 0, 3), world.relay());
+    let (follower, status) = world.follower(&tracer);
+    world.load(500, 10).await.unwrap();
+    world.assert_applied_exactly_once("tracer").await;
+    world.wait_until_fed(&status).await;
+    tracer.fail_next(4);
+    world.load(500, 10).await.unwrap();
+    world.assert_applied_exactly_once("tracer").await;
+    assert_eq!(status.poisoned(), None);
+    follower.stop().await;
+    relay.stop().await;
+}

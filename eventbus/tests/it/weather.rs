@@ -1,0 +1,144 @@
+//! NATS goes away, hangs, forgets, and comes back, under load.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wopay_eventbus::{Bus, FollowerStatus, subjects};
+use wopay_testkit::eventually;
+
+use crate::support::{LEDGER, Running, SOON, Tracer, World};
+
+struct Station {
+    world: World,
+    running: Vec<Running>,
+    status: FollowerStatus,
+}
+
+impl Station {
+    /// A relay and two followers, in good weather.
+    async fn new() -> Self {
+        let world = World::new().await;
+        let (first, status) = world.follower(&Tracer::new("first"));
+        let (second, _) = world.follower(&Tracer::new("second"));
+        let running = vec![world.relay(), first, second];
+        world.wait_until_fed(&status).await;
+        world.load(500, 10).await.unwrap();
+        Self { world, running, status }
+    }
+
+    /// In good weather again: everything is applied, and by way of NATS.
+    async fn assert_recovers(self) {
+        self.world.assert_applied_exactly_once("first").await;
+        self.world.assert_applied_exactly_once("second").await;
+        self.world.wait_until_fed(&self.status).await;
+        eventually("announcements", SOON, async || {
+            self.world.append(1).await;
+            tokio::time::timeout(Duration::from_secs(1), self.world.wait_until_announced()).await.ok()
+        })
+        .await;
+        self.world.load(500, 10).await.unwrap();
+        self.world.assert_applied_exactly_once("first").await;
+        self.world.assert_applied_exactly_once("second").await;
+        for running in self.running {
+            running.stop().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stream_is_deleted_under_load() {
+    let station = Station::new().await;
+    let jetstream = station.world.jetstream().await;
+    let load = station.world.load(10_000, 10);
+    let mut deleted = 0;
+    while !load.is_finished() {
+        deleted += i32::from(jetstream.delete_stream(subjects::events_stream(LEDGER)).await.is_ok());
+        let exists = async || {
+            let found = jetstream.get_stream(subjects::events_stream(LEDGER)).await;
+            (found.is_ok_and(|stream| stream.cached_info().state.messages > 0) || load.is_finished()).then_some(())
+        };
+        eventually("the stream to be made again", SOON, exists).await;
+    }
+    load.await.unwrap();
+    assert!(deleted > 0);
+    station.assert_recovers().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stream_is_purged_under_load() {
+    let station = Station::new().await;
+    let stream = station.world.jetstream().await.get_stream(subjects::events_stream(LEDGER)).await.unwrap();
+    let load = station.world.load(5_000, 10);
+    while !load.is_finished() {
+        stream.purge().await.unwrap();
+    }
+    load.await.unwrap();
+    station.assert_recovers().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_is_down_for_a_while() {
+    let mut station = Station::new().await;
+    let load = station.world.load(4_000, 10);
+    station.world.nats.stop().await;
+    load.await.unwrap();
+    // Without NATS, from Postgres.
+    station.world.assert_applied_exactly_once("first").await;
+    station.world.assert_applied_exactly_once("second").await;
+    assert!(!station.status.is_fed());
+    let load = station.world.load(2_000, 10);
+    station.world.nats.start_again().await;
+    load.await.unwrap();
+    station.assert_recovers().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_crashes_under_load() {
+    let mut station = Station::new().await;
+    let load = station.world.load(10_000, 10);
+    for _ in 0..3 {
+        station.world.nats.crash().await;
+        station.world.nats.start_again().await;
+        eventually("NATS to be back", SOON, async || station.world.bus.is_connected().then_some(())).await;
+    }
+    load.await.unwrap();
+    station.assert_recovers().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_comes_back_with_nothing() {
+    let mut station = Station::new().await;
+    let load = station.world.load(5_000, 10);
+    station.world.nats.wipe().await;
+    station.world.append(100).await;
+    station.world.nats.start_again().await;
+    load.await.unwrap();
+    station.assert_recovers().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_hangs() {
+    let mut station = Station::new().await;
+    station.world.nats.pause();
+    station.world.load(1_000, 10).await.unwrap();
+    station.world.assert_applied_exactly_once("first").await;
+    station.world.assert_applied_exactly_once("second").await;
+    station.world.nats.resume();
+    station.assert_recovers().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_is_not_there_at_the_start() {
+    let mut world = World::new().await;
+    world.nats.wipe().await;
+    world.bus = Bus::connect(&world.nats.url, LEDGER).await.unwrap();
+    assert!(!world.bus.is_connected());
+    let tracer = Tracer::new("first");
+    let (first, status) = world.follower(&tracer);
+    let (second, _) = world.follower(&Arc::clone(&Tracer::new("second")));
+    let running = vec![world.relay(), first, second];
+    world.load(500, 10).await.unwrap();
+    world.assert_applied_exactly_once("first").await;
+    world.nats.start_again().await;
+    Station { world, running, status }.assert_recovers().await;
+}
