@@ -1,1 +1,31 @@
-//! Skeleton.
+//! What happens on the chains, as commands to payments.
+//!
+//! A [`ChainWatcher`] follows one chain block by block. In one transaction it moves its cursor, records what arrived at
+//! addresses of ours and writes the reports about it; the [`OutboxPublisher`] brings the reports to the command stream.
+//!
+//! What it promises:
+//! - **No block is skipped.** A block that cannot be read holds the chain up until it can. After an outage every block
+//!   in between is processed.
+//! - **A reorganization is walked back to the common ancestor**, its deposits are reported as orphaned, newest first, and
+//!   the new branch is processed like any other. One that is deeper than the window stops the chain, loudly.
+//! - **A report is written with its cause and repeated until the ledger shows it**; its revision grows with every report
+//!   of its chain. Crashes and lost streams repeat reports, which payments ignore, and lose none.
+//! - **The database is the watch set.** Transfers are joined with the deposit claims in SQL.
+//!
+//! What is deliberately absent: websockets and node filters (they die silently), in-memory address sets, keys, decisions
+//! about payments, internal native transfers (contracts that pay out with `call` leave no log; see the `evm` module).
+
+pub mod check;
+mod config;
+mod engine;
+mod evm;
+mod publisher;
+mod source;
+mod status;
+
+pub use check::{ChainReport, EndpointReport, TokenReport, check};
+pub use config::{ConfigError, Finality, FinalityTag, RpcOptions, WatcherConfig};
+pub use engine::ChainWatcher;
+pub use publisher::{OutboxOptions, OutboxPublisher, OutboxSignal};
+pub use source::{BlockData, BlockHeader, Candidate, ChainSource, Head, Place, SourceError, Transfer};
+pub use status::{ChainHealth, ChainState, ChainStatus};

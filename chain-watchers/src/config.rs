@@ -1,0 +1,212 @@
+//! How a chain is watched. Plain values; the application builds them from its configuration file.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use url::Url;
+use wopay_domain::{ChainFamily, ChainName, ChainSpec};
+
+/// How one chain is watched.
+#[derive(Clone)]
+pub struct WatcherConfig {
+    /// Name, chain id, assets, and the confirmations that apply to money a payment did not ask for on this chain
+    /// (what it asks for is confirmed as its own claim says).
+    pub chain: ChainSpec,
+    /// HTTP JSON-RPC endpoints in order of preference, at least one. May hold credentials; never shown.
+    pub rpc: Vec<Url>,
+    /// When a deposit is final.
+    pub finality: Finality,
+    /// Blocks that a reorganization may be deep. A deeper one halts the chain. At least 1.
+    pub reorg_window: u32,
+    /// Pause between two looks at the head.
+    pub poll_interval: Duration,
+    /// First block to process when this chain is watched for the first time. Without it the first run begins `lookback`
+    /// blocks below the head. An address can only be paid after it was handed out, so the lookback need only cover the
+    /// time between the first payment and the first run. For a chain that is added to an installation with open
+    /// payments, name the block of the oldest one.
+    pub start_block: Option<u64>,
+    /// See `start_block`.
+    pub lookback: u32,
+    /// Limits of the endpoints' clients.
+    pub rpc_options: RpcOptions,
+}
+
+impl WatcherConfig {
+    /// Depth 128 for window and lookback, a look every second, finality by depth.
+    #[must_use]
+    pub fn new(chain: ChainSpec, rpc: Vec<Url>) -> Self {
+        Self {
+            chain,
+            rpc,
+            finality: Finality::Depth,
+            reorg_window: 128,
+            poll_interval: Duration::from_secs(1),
+            start_block: None,
+            lookback: 128,
+            rpc_options: RpcOptions::default(),
+        }
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        let chain = || self.chain.name.clone();
+        if self.rpc.is_empty() {
+            return Err(ConfigError::NoEndpoint { chain: chain() });
+        }
+        if self.rpc.iter().any(|url| !matches!(url.scheme(), "http" | "https")) {
+            return Err(ConfigError::NotHttp { chain: chain() });
+        }
+        if self.reorg_window == 0 {
+            return Err(ConfigError::NoWindow { chain: chain() });
+        }
+        if self.chain.family == ChainFamily::Evm && self.chain.chain_id.is_none() {
+            return Err(ConfigError::NoChainId { chain: chain() });
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for WatcherConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hosts: Vec<_> = self.rpc.iter().map(|url| url.host_str().unwrap_or_default()).collect();
+        f.debug_struct("WatcherConfig")
+            .field("chain", &self.chain)
+            .field("rpc_hosts", &hosts)
+            .field("finality", &self.finality)
+            .field("reorg_window", &self.reorg_window)
+            .field("poll_interval", &self.poll_interval)
+            .field("start_block", &self.start_block)
+            .field("lookback", &self.lookback)
+            .field("rpc_options", &self.rpc_options)
+            .finish()
+    }
+}
+
+/// When a deposit is final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finality {
+    /// As deep as its payment asks. The node's tags are not looked at.
+    Depth,
+    /// As deep as its payment asks *and* not above the block that the node gives for this tag. A node that knows no such
+    /// block confirms nothing. (A local anvil moves `finalized` 64 blocks behind its head, so few confirmations are then
+    /// not enough: use [`Finality::Depth`] there.)
+    Tag(FinalityTag),
+}
+
+/// A block tag of EVM nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinalityTag {
+    /// Reverting it would cost a third of the stake.
+    Finalized,
+    /// Unlikely to be reverted; not meant for settlement.
+    Safe,
+}
+
+impl FinalityTag {
+    /// `finalized` or `safe`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Finalized => "finalized",
+            Self::Safe => "safe",
+        }
+    }
+}
+
+impl FromStr for FinalityTag {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "finalized" => Ok(Self::Finalized),
+            "safe" => Ok(Self::Safe),
+            other => Err(ConfigError::UnknownTag { tag: other.to_owned() }),
+        }
+    }
+}
+
+/// Limits of the clients that talk to a chain's endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RpcOptions {
+    /// To open a connection.
+    pub connect_timeout: Duration,
+    /// For one call, answer included.
+    pub request_timeout: Duration,
+    /// The largest answer taken, in bytes.
+    pub response_bytes_max: usize,
+    /// Blocks read at the same time while catching up.
+    pub concurrency: usize,
+    /// With several endpoints: a head older than this makes the watcher ask the others whether they are further.
+    pub head_age_max: Duration,
+}
+
+impl Default for RpcOptions {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(3),
+            request_timeout: Duration::from_secs(10),
+            response_bytes_max: 64 * 1024 * 1024,
+            concurrency: 8,
+            head_age_max: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Nothing to talk to.
+    #[error("chain {chain} has no rpc endpoint")]
+    NoEndpoint {
+        /// The chain.
+        chain: ChainName,
+    },
+    /// Endpoints are polled over HTTP.
+    #[error("chain {chain}: an rpc endpoint must be an http or https URL")]
+    NotHttp {
+        /// The chain.
+        chain: ChainName,
+    },
+    /// A window of no block.
+    #[error("chain {chain}: reorg_window must be at least 1")]
+    NoWindow {
+        /// The chain.
+        chain: ChainName,
+    },
+    /// EVM chains are told apart by their id.
+    #[error("chain {chain} has no chain_id")]
+    NoChainId {
+        /// The chain.
+        chain: ChainName,
+    },
+    /// A token that is not an EVM contract.
+    #[error("chain {chain}: {contract:?} is not a contract address")]
+    NotAContract {
+        /// The chain.
+        chain: ChainName,
+        /// What stands there instead.
+        contract: String,
+    },
+    /// A tag that says nothing about finality.
+    #[error("finality tag must be `finalized` or `safe`, got {tag:?}")]
+    UnknownTag {
+        /// What stands there instead.
+        tag: String,
+    },
+    /// A family whose chains nobody can watch yet.
+    #[error("chain {chain}: chains of the family {family} cannot be watched by this version")]
+    UnknownFamily {
+        /// The chain.
+        chain: ChainName,
+        /// Its family.
+        family: ChainFamily,
+    },
+    /// The HTTP client could not be made.
+    #[error("chain {chain}: no HTTP client: {reason}")]
+    Client {
+        /// The chain.
+        chain: ChainName,
+        /// Why.
+        reason: String,
+    },
+}

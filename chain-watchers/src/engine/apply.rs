@@ -1,0 +1,220 @@
+//! What changes the database: each function is one transaction under the cursor's lock.
+//!
+//! The cursor is compared after it was locked. If it is not where the step began, another watcher of the same chain was
+//! faster: nothing is written, and the next step begins from the new cursor.
+
+use metrics::counter;
+use sqlx::PgConnection;
+use tracing::{info, warn};
+use wopay_domain::payment::{DepositReport, DepositStage};
+use wopay_domain::{BlockRef, DepositKey, Money, PaymentId};
+use wopay_eventbus::commands::ObserveDeposit;
+
+use super::deposit_store::{self, Observation, Report};
+use super::error::WatchError;
+use super::store::{self, Cursor, StoreError, from_sql};
+use super::{ChainWatcher, now};
+use crate::source::{BlockHeader, Head, Transfer};
+
+/// A block with the transfers to addresses of ours that took place.
+#[derive(Debug)]
+pub(super) struct SettledBlock {
+    pub(super) header: BlockHeader,
+    pub(super) transfers: Vec<Transfer>,
+}
+
+/// Whether something was written.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Applied {
+    /// It was; the cursor stands there now.
+    Done(Cursor),
+    /// Another watcher had moved the cursor.
+    Overtaken,
+}
+
+impl ChainWatcher {
+    /// Moves the cursor over these blocks (none: only what is final moves) and reports what follows.
+    pub(super) async fn apply(
+        &mut self,
+        cursor: &Cursor,
+        blocks: &[SettledBlock],
+        head: &Head,
+    ) -> Result<Applied, WatchError> {
+        let chain = self.settings.chain.clone();
+        let mut tx = self.pool.begin().await?;
+        if store::lock_cursor(&mut tx, &chain).await?.as_ref() != Some(cursor) {
+            return Ok(self.overtaken());
+        }
+        let mut changed = self.record(&mut tx, blocks).await?;
+        let reached = blocks.last().map_or_else(|| cursor.clone(), |block| Cursor::at(&block.header.block));
+        changed.extend(self.rematch(&mut tx).await?);
+        let finalized = head.finalized.max(self.finalized);
+        if let Some(final_height) = finalized {
+            changed.extend(deposit_store::confirm(&mut tx, &chain, reached.height, final_height).await?);
+        }
+        let reports = self.report(&mut tx, changed, reached.height).await?;
+        if let Some(last) = blocks.last() {
+            let headers: Vec<&BlockHeader> = blocks.iter().map(|block| &block.header).collect();
+            store::insert_blocks(&mut tx, &chain, &headers).await?;
+            // Twice the window: after a rewind there must still be a whole one below the cursor.
+            store::prune_blocks(&mut tx, &chain, self.window_begin(self.window_begin(reached.height))).await?;
+            store::move_cursor(&mut tx, &chain, &reached).await?;
+            // By depth alone nothing is known to be final.
+            let known_final = finalized.filter(|height| *height != u64::MAX);
+            store::publish_head(&mut tx, &chain, &last.header.block, known_final).await?;
+        } else if let Some(height) = finalized.filter(|height| *height != u64::MAX) {
+            store::publish_head(&mut tx, &chain, &head.newest.block, Some(height)).await?;
+        }
+        tx.commit().await?;
+        self.finalized = finalized;
+        counter!("wopay_chain_watchers_blocks_total", "chain" => chain.to_string())
+            .increment(u64::try_from(blocks.len()).unwrap_or_default());
+        if reports > 0 {
+            self.signal.wake();
+        }
+        Ok(Applied::Done(reached))
+    }
+
+    /// Sets the cursor back to a common ancestor and reports what stood above it as orphaned, newest first.
+    pub(super) async fn rewind(&mut self, cursor: &Cursor, ancestor: &Cursor) -> Result<Applied, WatchError> {
+        let chain = self.settings.chain.clone();
+        let mut tx = self.pool.begin().await?;
+        if store::lock_cursor(&mut tx, &chain).await?.as_ref() != Some(cursor) {
+            return Ok(self.overtaken());
+        }
+        let mut orphaned = deposit_store::orphan_above(&mut tx, &chain, ancestor.height).await?;
+        orphaned.sort_by_key(|deposit| std::cmp::Reverse(deposit.block_number));
+        let reports = self.report(&mut tx, orphaned, ancestor.height).await?;
+        store::delete_blocks_above(&mut tx, &chain, ancestor.height).await?;
+        store::move_cursor(&mut tx, &chain, ancestor).await?;
+        store::set_head_back(&mut tx, &chain, ancestor.height).await?;
+        tx.commit().await?;
+        let depth = cursor.height.saturating_sub(ancestor.height);
+        warn!(%chain, from = cursor.height, to = ancestor.height, depth, orphaned = reports, "reorganization");
+        counter!("wopay_chain_watchers_reorgs_total", "chain" => chain.to_string()).increment(1);
+        counter!("wopay_chain_watchers_orphaned_blocks_total", "chain" => chain.to_string()).increment(depth);
+        if reports > 0 {
+            self.signal.wake();
+        }
+        Ok(Applied::Done(ancestor.clone()))
+    }
+
+    /// The lowest height inside the window of a cursor.
+    pub(super) fn window_begin(&self, height: u64) -> u64 {
+        height.saturating_sub(u64::from(self.settings.reorg_window))
+    }
+
+    fn overtaken(&self) -> Applied {
+        info!(chain = %self.settings.chain, "another watcher has moved the cursor, going on from there");
+        Applied::Overtaken
+    }
+
+    async fn record(&self, conn: &mut PgConnection, blocks: &[SettledBlock]) -> Result<Vec<Observation>, StoreError> {
+        let transfers: Vec<(&BlockRef, &Transfer, String)> = blocks
+            .iter()
+            .flat_map(|block| block.transfers.iter().map(|transfer| (&block.header.block, transfer)))
+            .map(|(block, transfer)| (block, transfer, self.leg(transfer)))
+            .collect();
+        if transfers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let settings = &self.settings;
+        let recorded = deposit_store::record_transfers(
+            conn,
+            &settings.chain,
+            settings.family,
+            settings.confirmations_default,
+            &transfers,
+        )
+        .await?;
+        let unmatched = recorded.iter().filter(|deposit| deposit.payment_id.is_none()).count();
+        if unmatched > 0 {
+            warn!(chain = %settings.chain, unmatched, "money at addresses that no payment claims (yet)");
+            counter!("wopay_chain_watchers_unmatched_total", "chain" => settings.chain.to_string())
+                .increment(u64::try_from(unmatched).unwrap_or_default());
+        }
+        Ok(recorded)
+    }
+
+    async fn rematch(&self, conn: &mut PgConnection) -> Result<Vec<Observation>, StoreError> {
+        let settings = &self.settings;
+        deposit_store::match_unmatched(conn, &settings.chain, settings.family, settings.confirmations_default).await
+    }
+
+    /// The text of a transfer's leg: the deposit key without chain and transaction.
+    fn leg(&self, transfer: &Transfer) -> String {
+        let key = DepositKey {
+            chain: self.settings.chain.clone(),
+            transaction: transfer.transaction.clone(),
+            leg: transfer.leg.clone(),
+        };
+        let prefix = format!("{}:{}:", key.chain, key.transaction);
+        let text = key.to_string();
+        text.strip_prefix(&prefix).unwrap_or(&text).to_owned()
+    }
+
+    /// Writes a report for each of the changed deposits that a payment claims. A deposit that changed more than once is
+    /// reported once, as it is now.
+    async fn report(
+        &self,
+        conn: &mut PgConnection,
+        changed: Vec<Observation>,
+        height: u64,
+    ) -> Result<usize, StoreError> {
+        let mut latest: Vec<Observation> = Vec::with_capacity(changed.len());
+        for deposit in changed.into_iter().filter(|deposit| deposit.payment_id.is_some()) {
+            match latest.iter_mut().find(|known| known.tx_hash == deposit.tx_hash && known.leg == deposit.leg) {
+                Some(known) => *known = deposit,
+                None => latest.push(deposit),
+            }
+        }
+        if latest.is_empty() {
+            return Ok(0);
+        }
+        let ids = deposit_store::next_report_ids(conn, latest.len()).await?;
+        let reports = latest
+            .into_iter()
+            .zip(ids)
+            .map(|(deposit, id)| self.to_report(deposit, id, height))
+            .collect::<Result<Vec<_>, _>>()?;
+        deposit_store::insert_reports(conn, &self.settings.chain, &reports).await?;
+        Ok(reports.len())
+    }
+
+    fn to_report(&self, deposit: Observation, id: i64, height: u64) -> Result<Report, StoreError> {
+        let corrupt =
+            |what: &dyn std::fmt::Display| StoreError::Corrupt(format!("deposit {}: {what}", deposit.tx_hash));
+        let key = format!("{}:{}:{}", self.settings.chain, deposit.tx_hash, deposit.leg);
+        let number = from_sql(deposit.block_number);
+        let confirmations = height.saturating_sub(number).saturating_add(1);
+        let confirmations = u32::try_from(confirmations).unwrap_or(u32::MAX);
+        let stage = match deposit.stage.as_str() {
+            "seen" => DepositStage::Seen { confirmations },
+            "confirmed" => DepositStage::Confirmed { confirmations },
+            "orphaned" => DepositStage::Orphaned,
+            other => return Err(corrupt(&format!("unknown stage {other:?}"))),
+        };
+        let payment_id = deposit.payment_id.ok_or_else(|| corrupt(&"no payment"))?;
+        let minor = deposit.amount_minor.parse().map_err(|error| corrupt(&error))?;
+        let asset = deposit.asset.parse().map_err(|error| corrupt(&error))?;
+        let report = DepositReport {
+            deposit: key.parse().map_err(|error| corrupt(&error))?,
+            revision: u64::try_from(id).map_err(|error| corrupt(&error))?,
+            amount: Money::new(minor, asset),
+            from: deposit.from_address.clone(),
+            block: BlockRef { number, hash: deposit.block_hash.clone(), time: deposit.block_time },
+            stage,
+            at: now(),
+        };
+        counter!(
+            "wopay_chain_watchers_reports_total",
+            "chain" => self.settings.chain.to_string(), "stage" => deposit.stage.clone()
+        )
+        .increment(1);
+        info!(chain = %self.settings.chain, deposit = key, stage = deposit.stage, revision = id, "deposit");
+        let command = ObserveDeposit { payment_id: PaymentId::from_uuid(payment_id), report };
+        let body = serde_json::to_string(&command).map_err(|error| corrupt(&error))?;
+        let message_id = format!("{key}@{id}");
+        Ok(Report { id, payment_id, tx_hash: deposit.tx_hash, leg: deposit.leg, deposit: key, message_id, body })
+    }
+}

@@ -1,0 +1,233 @@
+//! SQL: deposits and the reports about them.
+
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+use wopay_domain::{BlockRef, ChainFamily, ChainName, Timestamp};
+
+use super::store::{StoreError, to_sql};
+use crate::source::Transfer;
+
+/// A deposit as stored.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub(super) struct Observation {
+    pub(super) tx_hash: String,
+    pub(super) leg: String,
+    pub(super) payment_id: Option<Uuid>,
+    pub(super) asset: String,
+    /// `numeric` as text: up to 39 digits.
+    pub(super) amount_minor: String,
+    pub(super) from_address: Option<String>,
+    pub(super) block_number: i64,
+    pub(super) block_hash: String,
+    pub(super) block_time: Timestamp,
+    pub(super) stage: String,
+}
+
+/// The columns of [`Observation`], for `RETURNING`.
+macro_rules! returning {
+    ($statement:literal) => {
+        concat!(
+            $statement,
+            " RETURNING o.tx_hash, o.leg, o.payment_id, o.asset, o.amount_minor::text AS amount_minor,
+                o.from_address, o.block_number, o.block_hash, o.block_time, o.stage"
+        )
+    };
+}
+
+/// A report to be sent.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) id: i64,
+    pub(super) payment_id: Uuid,
+    pub(super) tx_hash: String,
+    pub(super) leg: String,
+    pub(super) deposit: String,
+    pub(super) message_id: String,
+    pub(super) body: String,
+}
+
+/// Which of these addresses are ours: claimed by a payment, or ready to be.
+pub(super) async fn ours(pool: &PgPool, family: ChainFamily, addresses: &[&str]) -> Result<Vec<String>, StoreError> {
+    let addresses = sqlx::query_scalar(
+        "SELECT candidate.address
+         FROM (SELECT DISTINCT address FROM unnest($1::text[]) AS given(address)) candidate
+         WHERE EXISTS (SELECT 1 FROM claims WHERE kind = $2 AND key = candidate.address)
+            OR EXISTS (SELECT 1 FROM address_pool WHERE family = $3 AND address = candidate.address)",
+    )
+    .bind(addresses)
+    .bind(claim_kind(family))
+    .bind(family.as_str())
+    .fetch_all(pool)
+    .await?;
+    Ok(addresses)
+}
+
+/// Records transfers to addresses of ours as seen, with the payment that claims the address. One that is known in the
+/// same block already is left as it is and not returned.
+pub(super) async fn record_transfers(
+    conn: &mut PgConnection,
+    chain: &ChainName,
+    family: ChainFamily,
+    confirmations_default: u32,
+    transfers: &[(&BlockRef, &Transfer, String)],
+) -> Result<Vec<Observation>, StoreError> {
+    let column = |value: fn(&(&BlockRef, &Transfer, String)) -> String| transfers.iter().map(value).collect::<Vec<_>>();
+    let from: Vec<Option<&str>> = transfers.iter().map(|(_, transfer, _)| transfer.from.as_deref()).collect();
+    let numbers: Vec<i64> = transfers.iter().map(|(block, ..)| to_sql(block.number)).collect();
+    let times: Vec<Timestamp> = transfers.iter().map(|(block, ..)| block.time).collect();
+    let rows = sqlx::query_as(returning!(
+        "INSERT INTO deposit_observations AS o
+             (chain, tx_hash, leg, payment_id, address, asset, amount_minor, from_address,
+              block_number, block_hash, block_time, required_confirmations, stage)
+         SELECT $1, t.tx_hash, t.leg, c.aggregate_id::uuid, t.address, t.asset, t.amount_minor::numeric, t.from_address,
+                t.block_number, t.block_hash, t.block_time,
+                CASE
+                    WHEN c.key IS NULL THEN NULL
+                    WHEN c.detail ->> 'chain' = $1 THEN COALESCE((c.detail ->> 'required_confirmations')::int, $3)
+                    ELSE GREATEST((c.detail ->> 'required_confirmations')::int, $3)
+                END,
+                'seen'
+         FROM unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+                     $10::bigint[], $11::text[], $12::timestamptz[])
+              AS t(tx_hash, leg, address, asset, amount_minor, from_address, block_number, block_hash, block_time)
+         LEFT JOIN claims c ON c.kind = $2 AND c.key = t.address
+         ON CONFLICT (chain, tx_hash, leg) DO UPDATE
+         SET payment_id = COALESCE(o.payment_id, EXCLUDED.payment_id),
+             required_confirmations = COALESCE(o.required_confirmations, EXCLUDED.required_confirmations),
+             address = EXCLUDED.address, asset = EXCLUDED.asset, amount_minor = EXCLUDED.amount_minor,
+             from_address = EXCLUDED.from_address, block_number = EXCLUDED.block_number,
+             block_hash = EXCLUDED.block_hash, block_time = EXCLUDED.block_time, stage = 'seen'
+         WHERE o.stage = 'orphaned' OR o.block_hash <> EXCLUDED.block_hash"
+    ))
+    .bind(chain.as_str())
+    .bind(claim_kind(family))
+    .bind(i32::try_from(confirmations_default).unwrap_or(i32::MAX))
+    .bind(column(|(_, transfer, _)| transfer.transaction.clone()))
+    .bind(column(|(_, _, leg)| leg.clone()))
+    .bind(column(|(_, transfer, _)| transfer.to.clone()))
+    .bind(column(|(_, transfer, _)| transfer.asset.to_string()))
+    .bind(column(|(_, transfer, _)| transfer.minor.to_string()))
+    .bind(from)
+    .bind(numbers)
+    .bind(column(|(block, ..)| block.hash.clone()))
+    .bind(times)
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
+/// Matches deposits that came before their payment claimed the address.
+pub(super) async fn match_unmatched(
+    conn: &mut PgConnection,
+    chain: &ChainName,
+    family: ChainFamily,
+    confirmations_default: u32,
+) -> Result<Vec<Observation>, StoreError> {
+    let rows = sqlx::query_as(returning!(
+        "UPDATE deposit_observations AS o
+         SET payment_id = c.aggregate_id::uuid,
+             required_confirmations = CASE
+                 WHEN c.detail ->> 'chain' = $1 THEN COALESCE((c.detail ->> 'required_confirmations')::int, $3)
+                 ELSE GREATEST((c.detail ->> 'required_confirmations')::int, $3)
+             END
+         FROM claims c
+         WHERE o.chain = $1 AND o.payment_id IS NULL AND o.stage <> 'orphaned' AND c.kind = $2 AND c.key = o.address"
+    ))
+    .bind(chain.as_str())
+    .bind(claim_kind(family))
+    .bind(i32::try_from(confirmations_default).unwrap_or(i32::MAX))
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
+/// Confirms the seen deposits that are deep enough below `height` and not above `final_height`.
+pub(super) async fn confirm(
+    conn: &mut PgConnection,
+    chain: &ChainName,
+    height: u64,
+    final_height: u64,
+) -> Result<Vec<Observation>, StoreError> {
+    let rows = sqlx::query_as(returning!(
+        "UPDATE deposit_observations AS o
+         SET stage = 'confirmed'
+         WHERE o.chain = $1 AND o.stage = 'seen' AND o.payment_id IS NOT NULL
+           AND o.block_number <= $2 - o.required_confirmations + 1
+           AND o.block_number <= $3"
+    ))
+    .bind(chain.as_str())
+    .bind(to_sql(height))
+    .bind(to_sql(final_height))
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
+/// Orphans the deposits in blocks above `height`.
+pub(super) async fn orphan_above(
+    conn: &mut PgConnection,
+    chain: &ChainName,
+    height: u64,
+) -> Result<Vec<Observation>, StoreError> {
+    let rows = sqlx::query_as(returning!(
+        "UPDATE deposit_observations AS o
+         SET stage = 'orphaned'
+         WHERE o.chain = $1 AND o.block_number > $2 AND o.stage <> 'orphaned'"
+    ))
+    .bind(chain.as_str())
+    .bind(to_sql(height))
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
+/// Ids for that many reports, growing. To be called under the cursor's lock.
+pub(super) async fn next_report_ids(conn: &mut PgConnection, count: usize) -> Result<Vec<i64>, StoreError> {
+    let mut ids: Vec<i64> = sqlx::query_scalar(
+        "SELECT nextval(pg_get_serial_sequence('watcher_outbox', 'id')) FROM generate_series(1, $1)",
+    )
+    .bind(i64::try_from(count).unwrap_or(i64::MAX))
+    .fetch_all(conn)
+    .await?;
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// Puts the reports into the outbox and notes their revisions.
+pub(super) async fn insert_reports(
+    conn: &mut PgConnection,
+    chain: &ChainName,
+    reports: &[Report],
+) -> Result<(), StoreError> {
+    let column = |value: fn(&Report) -> &str| reports.iter().map(value).collect::<Vec<_>>();
+    let ids: Vec<i64> = reports.iter().map(|report| report.id).collect();
+    let payments: Vec<Uuid> = reports.iter().map(|report| report.payment_id).collect();
+    sqlx::query(
+        "WITH report AS (
+             SELECT * FROM unnest($2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
+                 AS r(id, payment_id, tx_hash, leg, deposit, message_id, body)
+         ), sent AS (
+             INSERT INTO watcher_outbox (id, chain, payment_id, deposit, message_id, body)
+             SELECT id, $1, payment_id, deposit, message_id, body::json FROM report
+         )
+         UPDATE deposit_observations o
+         SET revision = report.id
+         FROM report
+         WHERE o.chain = $1 AND o.tx_hash = report.tx_hash AND o.leg = report.leg",
+    )
+    .bind(chain.as_str())
+    .bind(ids)
+    .bind(payments)
+    .bind(column(|report| &report.tx_hash))
+    .bind(column(|report| &report.leg))
+    .bind(column(|report| &report.deposit))
+    .bind(column(|report| &report.message_id))
+    .bind(column(|report| &report.body))
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+fn claim_kind(family: ChainFamily) -> String {
+    format!("deposit:{family}")
+}

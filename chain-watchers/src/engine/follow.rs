@@ -1,0 +1,164 @@
+//! One step: look at the head, and do what it calls for.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+
+use futures::{StreamExt, stream};
+use metrics::counter;
+use tracing::{error, info};
+
+use super::apply::{Applied, SettledBlock};
+use super::error::WatchError;
+use super::store::{self, Cursor};
+use super::{ChainWatcher, Step, deposit_store};
+use crate::source::{BlockData, Candidate, Head, SourceError};
+
+/// Blocks read ahead and applied in one transaction while catching up.
+const BATCH_BLOCKS: u64 = 64;
+
+/// Blocks that were read in order, and what kept the next one from being read.
+struct Fetched {
+    blocks: Vec<BlockData>,
+    failure: Option<SourceError>,
+}
+
+impl ChainWatcher {
+    /// Looks at the head and does one thing.
+    pub(super) async fn step(&mut self) -> Result<Step, WatchError> {
+        let head = self.source.head().await?;
+        let Some(cursor) = store::load_cursor(&self.pool, &self.settings.chain).await? else {
+            return self.begin(&head).await;
+        };
+        if !self.revalidated {
+            self.revalidate(&cursor, &head).await?;
+            self.finalized = store::load_finalized(&self.pool, &self.settings.chain).await?;
+            self.revalidated = true;
+        }
+        match head.newest.block.number.cmp(&cursor.height) {
+            Ordering::Greater => self.advance(&cursor, &head).await,
+            Ordering::Equal if head.newest.block.hash == cursor.hash => self.stand(&cursor, &head).await,
+            Ordering::Equal | Ordering::Less => self.look_down(&cursor, &head).await,
+        }
+    }
+
+    /// The head is where we are. Only what is final may have moved.
+    async fn stand(&mut self, cursor: &Cursor, head: &Head) -> Result<Step, WatchError> {
+        if head.finalized > self.finalized {
+            self.apply(cursor, &[], head).await?;
+        }
+        self.stands_at(cursor.height, head.newest.block.number, Some(head.newest.block.time));
+        Ok(Step::Idle)
+    }
+
+    /// The head is not above us: either the node lags, or its chain is another one.
+    async fn look_down(&mut self, cursor: &Cursor, head: &Head) -> Result<Step, WatchError> {
+        let height = head.newest.block.number;
+        let known = store::blocks_between(&self.pool, &self.settings.chain, height, height, 1).await?;
+        match known.first() {
+            Some(block) if block.hash != head.newest.block.hash => self.reorganize(cursor, head).await,
+            Some(_) | None => {
+                self.stands_at(cursor.height, height, None);
+                Ok(Step::Idle)
+            }
+        }
+    }
+
+    /// Processes the next blocks, as many as were read and stand on each other.
+    async fn advance(&mut self, cursor: &Cursor, head: &Head) -> Result<Step, WatchError> {
+        let Fetched { mut blocks, failure } = self.fetch(cursor, head).await;
+        let linked = linked_count(cursor, &blocks);
+        if linked == 0 {
+            return match (blocks.is_empty(), failure) {
+                (false, _) => self.reorganize(cursor, head).await,
+                (true, Some(failure)) => Err(failure.into()),
+                // The node that answers now does not have the block yet.
+                (true, None) => Ok(Step::Idle),
+            };
+        }
+        blocks.truncate(linked);
+        let settled = self.settle(blocks).await?;
+        if let Applied::Done(reached) = self.apply(cursor, &settled, head).await? {
+            let block_at = settled.last().map(|block| block.header.block.time);
+            self.stands_at(reached.height, head.newest.block.number, block_at);
+            if settled.len() > 1 {
+                info!(chain = %self.settings.chain, height = reached.height, blocks = settled.len(), "catching up");
+            }
+        }
+        match failure {
+            Some(failure) => Err(failure.into()),
+            None => Ok(Step::Again),
+        }
+    }
+
+    /// Reads the blocks above the cursor, several at a time, in order.
+    async fn fetch(&self, cursor: &Cursor, head: &Head) -> Fetched {
+        let first = cursor.height.saturating_add(1);
+        let last = head.newest.block.number.min(cursor.height.saturating_add(BATCH_BLOCKS));
+        let reads = (first..=last).map(|height| self.source.block(height));
+        let mut reads = stream::iter(reads).buffered(self.settings.concurrency);
+        let mut blocks = Vec::new();
+        while let Some(read) = reads.next().await {
+            match read {
+                Ok(Some(block)) => blocks.push(block),
+                Ok(None) => break,
+                Err(failure) => return Fetched { blocks, failure: Some(failure) },
+            }
+        }
+        Fetched { blocks, failure: None }
+    }
+
+    /// Finds out which transfers of the blocks are ours and took place.
+    async fn settle(&self, blocks: Vec<BlockData>) -> Result<Vec<SettledBlock>, WatchError> {
+        let addresses: Vec<&str> =
+            blocks.iter().flat_map(|block| &block.candidates).map(|candidate| candidate.to.as_str()).collect();
+        let ours: HashSet<String> = if addresses.is_empty() {
+            HashSet::new()
+        } else {
+            deposit_store::ours(&self.pool, self.settings.family, &addresses).await?.into_iter().collect()
+        };
+        let mut settled = Vec::with_capacity(blocks.len());
+        for block in blocks {
+            let candidates: Vec<Candidate> = block
+                .candidates
+                .into_iter()
+                .filter(|candidate| ours.contains(&candidate.to) && self.has_amount(candidate))
+                .collect();
+            let transfers = if candidates.is_empty() {
+                Vec::new()
+            } else {
+                self.source.settle(&block.header.block, &candidates).await?
+            };
+            settled.push(SettledBlock { header: block.header, transfers });
+        }
+        Ok(settled)
+    }
+
+    fn has_amount(&self, candidate: &Candidate) -> bool {
+        if candidate.minor.is_none() {
+            error!(
+                chain = %self.settings.chain,
+                transaction = candidate.transaction,
+                asset = %candidate.asset,
+                address = candidate.to,
+                "a transfer of more than 2^128 minor units to an address of ours is NOT recorded"
+            );
+            counter!("wopay_chain_watchers_amount_overflow_total", "chain" => self.settings.chain.to_string())
+                .increment(1);
+        }
+        candidate.minor.is_some()
+    }
+}
+
+/// How many of the blocks, from the first, stand on the cursor and on each other.
+fn linked_count(cursor: &Cursor, blocks: &[BlockData]) -> usize {
+    let mut below = (cursor.height, cursor.hash.as_str());
+    let mut count: usize = 0;
+    for BlockData { header, .. } in blocks {
+        if header.parent_hash != below.1 || header.block.number != below.0.saturating_add(1) {
+            break;
+        }
+        below = (header.block.number, &header.block.hash);
+        count = count.saturating_add(1);
+    }
+    count
+}

@@ -1,0 +1,226 @@
+//! The engine: follows one chain of any family.
+//!
+//! It takes one step after the other. A step asks for the head and then does one of three things: nothing, walk back a
+//! reorganization, or process the next blocks. What a step has done is in the database before the next one begins, so a
+//! crash, a restart and a second watcher on the same chain all take the same path: read the cursor, go on from there.
+
+mod apply;
+mod deposit_store;
+mod error;
+mod follow;
+mod reorg;
+mod start;
+mod store;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::BackoffBuilder;
+use chrono::SubsecRound;
+use metrics::{counter, gauge};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+use wopay_domain::{ChainFamily, ChainName, Timestamp};
+
+use self::error::WatchError;
+use crate::config::{ConfigError, WatcherConfig};
+use crate::evm::EvmSource;
+use crate::publisher::OutboxSignal;
+use crate::source::{ChainSource, SourceError};
+use crate::status::{ChainState, ChainStatus};
+
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// Pause between two looks at a chain that was halted or refused.
+const STOPPED_PAUSE: Duration = Duration::from_secs(10);
+
+/// Follows one chain; see the crate's documentation for what it promises.
+pub struct ChainWatcher {
+    source: Arc<dyn ChainSource>,
+    pool: PgPool,
+    signal: OutboxSignal,
+    status: ChainStatus,
+    settings: Settings,
+    /// Stored hashes were compared with the node since this watcher started.
+    revalidated: bool,
+    /// The finalized height last applied.
+    finalized: Option<u64>,
+}
+
+/// What the engine needs of the configuration.
+#[derive(Clone, Debug)]
+struct Settings {
+    chain: ChainName,
+    family: ChainFamily,
+    confirmations_default: u32,
+    reorg_window: u32,
+    poll_interval: Duration,
+    start_block: Option<u64>,
+    lookback: u32,
+    concurrency: usize,
+}
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// There may be more to do at once.
+    Again,
+    /// There is nothing to do until the chain moves.
+    Idle,
+}
+
+impl ChainWatcher {
+    /// A watcher of that chain. Nothing is asked of the nodes before [`run`](Self::run).
+    ///
+    /// # Errors
+    /// When the configuration cannot be used.
+    pub fn new(config: &WatcherConfig, pool: PgPool, signal: OutboxSignal) -> Result<Self, ConfigError> {
+        config.validate()?;
+        match config.chain.family {
+            ChainFamily::Evm => Ok(Self::with_source(config, Arc::new(EvmSource::new(config)?), pool, signal)),
+            ChainFamily::Solana => {
+                Err(ConfigError::UnknownFamily { chain: config.chain.name.clone(), family: config.chain.family })
+            }
+        }
+    }
+
+    /// A watcher that reads the chain from a source of the caller's; the configuration's endpoints are not used.
+    pub fn with_source(
+        config: &WatcherConfig,
+        source: Arc<dyn ChainSource>,
+        pool: PgPool,
+        signal: OutboxSignal,
+    ) -> Self {
+        let settings = Settings {
+            chain: config.chain.name.clone(),
+            family: config.chain.family,
+            confirmations_default: config.chain.required_confirmations.max(1),
+            reorg_window: config.reorg_window.max(1),
+            poll_interval: config.poll_interval,
+            start_block: config.start_block,
+            lookback: config.lookback,
+            concurrency: config.rpc_options.concurrency.max(1),
+        };
+        let status = ChainStatus::new(settings.chain.clone());
+        Self { source, pool, signal, status, settings, revalidated: false, finalized: None }
+    }
+
+    /// A handle on its health.
+    #[must_use]
+    pub fn status(&self) -> ChainStatus {
+        self.status.clone()
+    }
+
+    /// Follows the chain until the token is cancelled. Whatever goes wrong is logged, counted, visible in the status, and
+    /// tried again.
+    pub async fn run(mut self, token: CancellationToken) {
+        let chain = self.settings.chain.clone();
+        info!(%chain, "watching");
+        let mut backoff = None;
+        loop {
+            let Some(result) = token.run_until_cancelled(self.step()).await else { break };
+            let pause = match result {
+                Ok(step) => {
+                    backoff = None;
+                    self.went_well();
+                    if step == Step::Again { Duration::ZERO } else { self.settings.poll_interval }
+                }
+                Err(error) => {
+                    let backoff = backoff.get_or_insert_with(|| self.backoff());
+                    self.went_wrong(&error, backoff.next().unwrap_or(BACKOFF_MAX))
+                }
+            };
+            if token.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                break;
+            }
+        }
+        info!(%chain, "stopped watching");
+    }
+
+    fn backoff(&self) -> backon::ExponentialBackoff {
+        backon::ExponentialBuilder::default()
+            .with_min_delay(self.settings.poll_interval.min(BACKOFF_MAX))
+            .with_max_delay(BACKOFF_MAX)
+            .with_jitter()
+            .without_max_times()
+            .build()
+    }
+
+    fn went_well(&self) {
+        let chain = self.settings.chain.to_string();
+        gauge!("wopay_chain_watchers_halted", "chain" => chain.clone()).set(0.0);
+        gauge!("wopay_chain_watchers_refused", "chain" => chain).set(0.0);
+        self.status.update(|health| health.last_error = None);
+    }
+
+    /// Says what is wrong and how long to wait.
+    fn went_wrong(&mut self, failure: &WatchError, pause: Duration) -> Duration {
+        let chain = self.settings.chain.to_string();
+        let reason = with_causes(failure);
+        counter!("wopay_chain_watchers_failed_steps_total", "chain" => chain.clone()).increment(1);
+        match failure {
+            WatchError::Source(SourceError::Refused { .. }) => {
+                error!(%chain, reason, "REFUSING to watch: the nodes are not what the configuration says");
+                gauge!("wopay_chain_watchers_refused", "chain" => chain).set(1.0);
+                self.status.update(|health| {
+                    health.state = ChainState::Refused { reason: reason.clone() };
+                    health.last_error = Some(reason);
+                });
+                STOPPED_PAUSE
+            }
+            WatchError::TooDeep { .. } | WatchError::Contradiction { .. } => {
+                error!(%chain, reason, "HALTED: no block of this chain is processed until this is resolved");
+                gauge!("wopay_chain_watchers_halted", "chain" => chain).set(1.0);
+                self.revalidated = false;
+                self.status.update(|health| {
+                    health.state = ChainState::Halted { reason: reason.clone() };
+                    health.last_error = Some(reason);
+                });
+                STOPPED_PAUSE
+            }
+            WatchError::Source(SourceError::Unavailable(_)) | WatchError::Store(_) => {
+                warn!(%chain, reason, pause_ms = pause.as_millis(), "cannot go on, trying again");
+                self.status.update(|health| health.last_error = Some(reason));
+                pause
+            }
+        }
+    }
+
+    /// Notes where the watcher stands.
+    fn stands_at(&self, height: u64, head: u64, block_at: Option<Timestamp>) {
+        let chain = self.settings.chain.to_string();
+        gauge!("wopay_chain_watchers_height_blocks", "chain" => chain.clone()).set(gauge_value(height));
+        gauge!("wopay_chain_watchers_head_blocks", "chain" => chain.clone()).set(gauge_value(head));
+        gauge!("wopay_chain_watchers_lag_blocks", "chain" => chain.clone())
+            .set(gauge_value(head.saturating_sub(height)));
+        debug!(chain, height, head, "standing");
+        self.status.update(|health| {
+            health.state = ChainState::Following { height, head };
+            health.last_block_at = block_at.or(health.last_block_at);
+            health.last_contact_at = Some(now());
+        });
+    }
+}
+
+/// Now, as precise as Postgres keeps it.
+fn now() -> Timestamp {
+    chrono::Utc::now().trunc_subsecs(6)
+}
+
+/// Gauges are floats; heights stay exact up to 2^53.
+#[allow(clippy::cast_precision_loss, reason = "a gauge")]
+fn gauge_value(height: u64) -> f64 {
+    height as f64
+}
+
+/// An error with all of its causes on one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

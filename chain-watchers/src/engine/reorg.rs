@@ -1,0 +1,55 @@
+//! The node's chain is not the one that was processed: back to the last block in common.
+
+use futures::{StreamExt, TryStreamExt, stream};
+use tracing::debug;
+
+use super::error::WatchError;
+use super::store::{self, Cursor, StoredBlock};
+use super::{ChainWatcher, Step};
+use crate::source::Head;
+
+/// Locator blocks compared when the window holds no block in common.
+const LOCATORS_MAX: i64 = 64;
+
+impl ChainWatcher {
+    /// Walks back to the common ancestor and sets the cursor there. The new branch is processed by the steps that follow.
+    pub(super) async fn reorganize(&mut self, cursor: &Cursor, head: &Head) -> Result<Step, WatchError> {
+        let highest = cursor.height.min(head.newest.block.number);
+        let lowest = self.window_begin(cursor.height);
+        let window = i64::from(self.settings.reorg_window).saturating_add(1);
+        let stored = store::blocks_between(&self.pool, &self.settings.chain, lowest, highest, window).await?;
+        match self.newest_in_common(&stored).await? {
+            // The node has come back to our chain meanwhile, or only lags.
+            Some(common) if common.height == cursor.height => Ok(Step::Idle),
+            Some(common) => {
+                let ancestor = Cursor { height: common.height, hash: common.hash };
+                debug!(chain = %self.settings.chain, height = ancestor.height, "common ancestor");
+                self.rewind(cursor, &ancestor).await?;
+                Ok(Step::Again)
+            }
+            None => Err(self.too_deep(cursor, lowest).await?),
+        }
+    }
+
+    /// The newest of these blocks (given newest first) that the node has too.
+    pub(super) async fn newest_in_common(&self, blocks: &[StoredBlock]) -> Result<Option<StoredBlock>, WatchError> {
+        let reads = blocks.iter().map(|block| async move {
+            let header = self.source.header(block.height).await?;
+            Ok::<_, WatchError>(header.is_some_and(|header| header.block.hash == block.hash).then_some(block))
+        });
+        let common = stream::iter(reads).buffered(self.settings.concurrency).try_filter_map(async |found| Ok(found));
+        let mut common = std::pin::pin!(common);
+        Ok(common.try_next().await?.cloned())
+    }
+
+    async fn too_deep(&self, cursor: &Cursor, lowest: u64) -> Result<WatchError, WatchError> {
+        let below = lowest.saturating_sub(1);
+        let locators = store::blocks_between(&self.pool, &self.settings.chain, 0, below, LOCATORS_MAX).await?;
+        let common = self.newest_in_common(&locators).await?;
+        Ok(WatchError::TooDeep {
+            height: cursor.height,
+            window: self.settings.reorg_window,
+            common: common.map_or_else(|| "unknown".to_owned(), |block| block.height.to_string()),
+        })
+    }
+}

@@ -1,0 +1,82 @@
+//! Where a chain begins, and what is checked when a watcher starts.
+
+use futures::{StreamExt, TryStreamExt, stream};
+use tracing::info;
+
+use super::error::WatchError;
+use super::store::{self, Cursor};
+use super::{ChainWatcher, Step};
+use crate::source::{BlockHeader, Head};
+
+/// Locator blocks compared with the node at start.
+const LOCATORS_CHECKED: i64 = 8;
+
+impl ChainWatcher {
+    /// The first run on this chain: puts the cursor on the block below the first one to process, with the hashes of the
+    /// window below it, so that a reorganization just after the beginning finds its ancestor.
+    pub(super) async fn begin(&mut self, head: &Head) -> Result<Step, WatchError> {
+        let newest = head.newest.block.number;
+        let lookback_begin = newest.saturating_sub(u64::from(self.settings.lookback));
+        // The first block of a chain has no transactions, so it may always serve as the base.
+        let base = self.settings.start_block.unwrap_or(lookback_begin).saturating_sub(1);
+        if base > newest {
+            info!(chain = %self.settings.chain, head = newest, start_block = base.saturating_add(1), "waiting to begin");
+            return Ok(Step::Idle);
+        }
+        // Far below the head no reorganization reaches the base.
+        let lowest = if base < self.window_begin(newest) { base } else { self.window_begin(base) };
+        let Some(headers) = self.read_chain(lowest, base).await? else { return Ok(Step::Idle) };
+        let Some(last) = headers.last() else { return Ok(Step::Idle) };
+        let mut tx = self.pool.begin().await?;
+        if store::create_cursor(&mut tx, &self.settings.chain, &last.block).await? {
+            store::insert_blocks(&mut tx, &self.settings.chain, &headers.iter().collect::<Vec<_>>()).await?;
+            store::publish_head(&mut tx, &self.settings.chain, &last.block, None).await?;
+            tx.commit().await?;
+            info!(chain = %self.settings.chain, first = base.saturating_add(1), head = newest, "first run");
+        }
+        Ok(Step::Again)
+    }
+
+    /// The headers between two heights, if they stand on each other now.
+    async fn read_chain(&self, lowest: u64, highest: u64) -> Result<Option<Vec<BlockHeader>>, WatchError> {
+        let reads = (lowest..=highest).map(|height| self.source.header(height));
+        let headers: Vec<Option<BlockHeader>> =
+            stream::iter(reads).buffered(self.settings.concurrency).try_collect().await?;
+        let Some(headers) = headers.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
+        let linked =
+            headers.windows(2).all(|pair| matches!(pair, [lower, upper] if upper.parent_hash == lower.block.hash));
+        Ok(linked.then_some(headers))
+    }
+
+    /// Compares what is stored with itself and with the node. A cursor that the node does not know is not an error here:
+    /// the step that follows walks it back like any other reorganization.
+    pub(super) async fn revalidate(&self, cursor: &Cursor, head: &Head) -> Result<(), WatchError> {
+        let chain = &self.settings.chain;
+        let lowest = self.window_begin(cursor.height);
+        if let Some(height) = store::broken_link(&self.pool, chain, lowest).await? {
+            let what = format!("the stored block {height} does not stand on the stored block below it");
+            return Err(WatchError::Contradiction { what });
+        }
+        let top = store::blocks_between(&self.pool, chain, cursor.height, cursor.height, 1).await?;
+        if top.first().is_none_or(|block| block.hash != cursor.hash) {
+            let what = format!("the cursor at {} is not a stored block", cursor.height);
+            return Err(WatchError::Contradiction { what });
+        }
+        if head.newest.block.number < cursor.height || self.newest_in_common(&top).await?.is_none() {
+            return Ok(());
+        }
+        let locators = store::blocks_between(&self.pool, chain, 0, lowest.saturating_sub(1), LOCATORS_CHECKED).await?;
+        for locator in locators {
+            // A node that has forgotten the block says nothing about it.
+            let Some(header) = self.source.header(locator.height).await? else { continue };
+            if header.block.hash != locator.hash {
+                let what = format!(
+                    "the node has our block {} but another one than ours at {}: {} is stored, {} is there",
+                    cursor.height, locator.height, locator.hash, header.block.hash
+                );
+                return Err(WatchError::Contradiction { what });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,238 @@
+//! SQL: the cursor, the window of processed blocks, the published head.
+
+use sqlx::{PgConnection, PgPool};
+use wopay_domain::{BlockRef, ChainName, Timestamp};
+
+use crate::source::BlockHeader;
+
+/// Below the window, block hashes at multiples of this height are kept as a locator …
+const LOCATOR_STEP: i64 = 1024;
+/// … and far below, at this height under the head and more, only multiples of the coarse step.
+const LOCATOR_FINE_DEPTH: i64 = 1 << 20;
+const LOCATOR_COARSE_STEP: i64 = 1 << 17;
+
+/// The last block processed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Cursor {
+    pub(super) height: u64,
+    pub(super) hash: String,
+}
+
+impl Cursor {
+    pub(super) fn at(block: &BlockRef) -> Self {
+        Self { height: block.number, hash: block.hash.clone() }
+    }
+}
+
+/// A processed block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StoredBlock {
+    pub(super) height: u64,
+    pub(super) hash: String,
+}
+
+/// What was stored cannot be read, or what is to be stored has no place.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    #[error("the database refused")]
+    Database(#[from] sqlx::Error),
+    #[error("a stored row makes no sense: {0}")]
+    Corrupt(String),
+}
+
+/// Heights fit into 63 bits on every chain; one that does not is kept as the largest.
+pub(super) fn to_sql(height: u64) -> i64 {
+    i64::try_from(height).unwrap_or(i64::MAX)
+}
+
+/// Heights are stored with `CHECK (height >= 0)`.
+pub(super) fn from_sql(height: i64) -> u64 {
+    u64::try_from(height).unwrap_or_default()
+}
+
+pub(super) async fn load_cursor(pool: &PgPool, chain: &ChainName) -> Result<Option<Cursor>, StoreError> {
+    let row: Option<(i64, String)> = sqlx::query_as("SELECT height, hash FROM chain_cursors WHERE chain = $1")
+        .bind(chain.as_str())
+        .fetch_optional(pool)
+        .await?;
+    Ok(row.map(|(height, hash)| Cursor { height: from_sql(height), hash }))
+}
+
+/// The cursor as it stands, locked until the transaction ends: nobody else writes this chain's rows meanwhile.
+pub(super) async fn lock_cursor(conn: &mut PgConnection, chain: &ChainName) -> Result<Option<Cursor>, StoreError> {
+    let row: Option<(i64, String)> =
+        sqlx::query_as("SELECT height, hash FROM chain_cursors WHERE chain = $1 FOR UPDATE")
+            .bind(chain.as_str())
+            .fetch_optional(conn)
+            .await?;
+    Ok(row.map(|(height, hash)| Cursor { height: from_sql(height), hash }))
+}
+
+/// The first cursor of a chain. `false`: another watcher was first.
+pub(super) async fn create_cursor(
+    conn: &mut PgConnection,
+    chain: &ChainName,
+    base: &BlockRef,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "INSERT INTO chain_cursors (chain, height, hash, base_height) VALUES ($1, $2, $3, $2)
+         ON CONFLICT (chain) DO NOTHING",
+    )
+    .bind(chain.as_str())
+    .bind(to_sql(base.number))
+    .bind(&base.hash)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+pub(super) async fn move_cursor(conn: &mut PgConnection, chain: &ChainName, to: &Cursor) -> Result<(), StoreError> {
+    sqlx::query("UPDATE chain_cursors SET height = $2, hash = $3, updated_at = clock_timestamp() WHERE chain = $1")
+        .bind(chain.as_str())
+        .bind(to_sql(to.height))
+        .bind(&to.hash)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn insert_blocks(
+    conn: &mut PgConnection,
+    chain: &ChainName,
+    headers: &[&BlockHeader],
+) -> Result<(), StoreError> {
+    let heights: Vec<i64> = headers.iter().map(|header| to_sql(header.block.number)).collect();
+    let hashes: Vec<&str> = headers.iter().map(|header| header.block.hash.as_str()).collect();
+    let parents: Vec<&str> = headers.iter().map(|header| header.parent_hash.as_str()).collect();
+    let times: Vec<Timestamp> = headers.iter().map(|header| header.block.time).collect();
+    sqlx::query(
+        "INSERT INTO chain_blocks (chain, height, hash, parent_hash, block_time)
+         SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::timestamptz[])",
+    )
+    .bind(chain.as_str())
+    .bind(heights)
+    .bind(hashes)
+    .bind(parents)
+    .bind(times)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn delete_blocks_above(
+    conn: &mut PgConnection,
+    chain: &ChainName,
+    height: u64,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM chain_blocks WHERE chain = $1 AND height > $2")
+        .bind(chain.as_str())
+        .bind(to_sql(height))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Thins out the blocks below `kept_from` to the locator.
+pub(super) async fn prune_blocks(conn: &mut PgConnection, chain: &ChainName, kept_from: u64) -> Result<(), StoreError> {
+    sqlx::query(
+        "DELETE FROM chain_blocks
+         WHERE chain = $1 AND height < $2
+           AND (height % $3 <> 0 OR (height < $2 - $4 AND height % $5 <> 0))",
+    )
+    .bind(chain.as_str())
+    .bind(to_sql(kept_from))
+    .bind(LOCATOR_STEP)
+    .bind(LOCATOR_FINE_DEPTH)
+    .bind(LOCATOR_COARSE_STEP)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The processed blocks between two heights, both included, newest first.
+pub(super) async fn blocks_between(
+    pool: &PgPool,
+    chain: &ChainName,
+    lowest: u64,
+    highest: u64,
+    count_max: i64,
+) -> Result<Vec<StoredBlock>, StoreError> {
+    let rows: Vec<(i64, String)> = sqlx::query_as(
+        "SELECT height, hash FROM chain_blocks
+         WHERE chain = $1 AND height BETWEEN $2 AND $3
+         ORDER BY height DESC
+         LIMIT $4",
+    )
+    .bind(chain.as_str())
+    .bind(to_sql(lowest))
+    .bind(to_sql(highest))
+    .bind(count_max)
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(|(height, hash)| StoredBlock { height: from_sql(height), hash }).collect())
+}
+
+/// A stored block inside the window that does not stand on the stored block below it.
+pub(super) async fn broken_link(pool: &PgPool, chain: &ChainName, lowest: u64) -> Result<Option<u64>, StoreError> {
+    let height: Option<i64> = sqlx::query_scalar(
+        "SELECT upper.height
+         FROM chain_blocks upper
+         JOIN chain_blocks lower ON lower.chain = upper.chain AND lower.height = upper.height - 1
+         WHERE upper.chain = $1 AND upper.height >= $2 AND upper.parent_hash <> lower.hash
+         LIMIT 1",
+    )
+    .bind(chain.as_str())
+    .bind(to_sql(lowest))
+    .fetch_optional(pool)
+    .await?;
+    Ok(height.map(from_sql))
+}
+
+/// Publishes the head processed. `finalized` never goes back; `None` leaves it.
+pub(super) async fn publish_head(
+    conn: &mut PgConnection,
+    chain: &ChainName,
+    to: &BlockRef,
+    finalized: Option<u64>,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO chain_heads (chain, height, hash, finalized_height, block_time, updated_at)
+         VALUES ($1, $2, $3, $4, $5, clock_timestamp())
+         ON CONFLICT (chain) DO UPDATE
+         SET height = EXCLUDED.height, hash = EXCLUDED.hash, block_time = EXCLUDED.block_time,
+             finalized_height = GREATEST(chain_heads.finalized_height, EXCLUDED.finalized_height),
+             updated_at = EXCLUDED.updated_at",
+    )
+    .bind(chain.as_str())
+    .bind(to_sql(to.number))
+    .bind(&to.hash)
+    .bind(finalized.map(to_sql))
+    .bind(to.time)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Sets the published head back to a block of the window.
+pub(super) async fn set_head_back(conn: &mut PgConnection, chain: &ChainName, height: u64) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE chain_heads head
+         SET height = block.height, hash = block.hash, block_time = block.block_time, updated_at = clock_timestamp()
+         FROM chain_blocks block
+         WHERE head.chain = $1 AND block.chain = $1 AND block.height = $2",
+    )
+    .bind(chain.as_str())
+    .bind(to_sql(height))
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// What is known to be final.
+pub(super) async fn load_finalized(pool: &PgPool, chain: &ChainName) -> Result<Option<u64>, StoreError> {
+    let height: Option<Option<i64>> = sqlx::query_scalar("SELECT finalized_height FROM chain_heads WHERE chain = $1")
+        .bind(chain.as_str())
+        .fetch_optional(pool)
+        .await?;
+    Ok(height.flatten().map(from_sql))
+}

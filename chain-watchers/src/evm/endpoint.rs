@@ -1,0 +1,149 @@
+//! One endpoint of a chain: the calls that watching needs, each checked against what was asked.
+
+use ethers::providers::Provider;
+use ethers::types::{Address, H256, U64};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::client::RpcClient;
+use super::error::EvmError;
+use super::types::{NodeBlock, NodeHeader, NodeLog, NodeReceipt, hash_text};
+use crate::config::FinalityTag;
+use crate::source::BlockHeader;
+
+/// What is known of an endpoint.
+#[derive(Debug)]
+pub(crate) enum Standing {
+    /// It has to be checked before it is used: it is new, or has just failed (and may be another node when it is back).
+    Unknown,
+    /// It is what the configuration says.
+    Good,
+    /// It is not; it is not looked at again before that moment.
+    Wrong { reason: String, until: Instant },
+}
+
+/// One endpoint.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    provider: Provider<RpcClient>,
+    pub(crate) standing: Mutex<Standing>,
+}
+
+impl Endpoint {
+    pub(crate) fn new(client: RpcClient) -> Self {
+        Self { provider: Provider::new(client), standing: Mutex::new(Standing::Unknown) }
+    }
+
+    /// Host and port.
+    pub(crate) fn label(&self) -> &str {
+        self.provider.as_ref().endpoint()
+    }
+
+    pub(crate) async fn call<P, R>(&self, method: &str, params: P) -> Result<R, EvmError>
+    where
+        P: std::fmt::Debug + Serialize + Send + Sync,
+        R: Serialize + DeserializeOwned + std::fmt::Debug + Send,
+    {
+        Ok(self.provider.request(method, params).await?)
+    }
+
+    pub(crate) fn inconsistent(&self, what: impl Into<String>) -> EvmError {
+        EvmError::Inconsistent { endpoint: self.label().to_owned(), what: what.into() }
+    }
+
+    pub(crate) async fn chain_id(&self) -> Result<u64, EvmError> {
+        let id: U64 = self.call("eth_chainId", json!([])).await?;
+        Ok(id.as_u64())
+    }
+
+    /// The newest block.
+    pub(crate) async fn newest(&self) -> Result<BlockHeader, EvmError> {
+        let header = self.header("latest".into()).await?;
+        header.ok_or_else(|| self.inconsistent("it has no newest block"))
+    }
+
+    /// The canonical block at a height.
+    pub(crate) async fn header_at(&self, height: u64) -> Result<Option<BlockHeader>, EvmError> {
+        let header = self.header(json!(U64::from(height))).await?;
+        match header {
+            Some(header) if header.block.number != height => {
+                Err(self.inconsistent(format!("asked for block {height}, got {}", header.block.number)))
+            }
+            header => Ok(header),
+        }
+    }
+
+    /// The height of a tag's block. A node without such a block says so by `null` or by an error of its own.
+    pub(crate) async fn tagged_height(&self, tag: FinalityTag) -> Result<Option<u64>, EvmError> {
+        match self.header(tag.as_str().into()).await {
+            Ok(header) => Ok(header.map(|header| header.block.number)),
+            Err(error) if error.node_error().is_some() => {
+                tracing::warn!(endpoint = self.label(), tag = tag.as_str(), %error, "the node gives no block for the tag");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The canonical block at a height, with its transactions: one answer, so one block.
+    pub(crate) async fn block_at(&self, height: u64) -> Result<Option<NodeBlock>, EvmError> {
+        let block: Option<NodeBlock> = self.call("eth_getBlockByNumber", json!([U64::from(height), true])).await?;
+        match block {
+            Some(block) if block.number.as_u64() != height => {
+                Err(self.inconsistent(format!("asked for block {height}, got {}", block.number)))
+            }
+            block => Ok(block),
+        }
+    }
+
+    /// The logs of exactly that block. Logs of another block, or taken back, are an error.
+    pub(crate) async fn logs(&self, block: H256, contracts: &[Address], topic: H256) -> Result<Vec<NodeLog>, EvmError> {
+        let filter = json!([{"blockHash": block, "address": contracts, "topics": [topic]}]);
+        let logs: Vec<NodeLog> = self.call("eth_getLogs", filter).await?;
+        if logs.iter().any(|log| log.removed == Some(true) || log.block_hash != Some(block)) {
+            return Err(self.inconsistent(format!("logs of {} belong to another block", hash_text(block))));
+        }
+        Ok(logs)
+    }
+
+    /// What became of a transaction that stands in that block.
+    pub(crate) async fn receipt(&self, transaction: H256, block: H256) -> Result<NodeReceipt, EvmError> {
+        let receipt: Option<NodeReceipt> = self.call("eth_getTransactionReceipt", json!([transaction])).await?;
+        let text = hash_text(transaction);
+        match receipt {
+            None => Err(self.inconsistent(format!("no receipt of transaction {text}"))),
+            Some(receipt) if receipt.transaction_hash != transaction || receipt.block_hash != block => {
+                Err(self.inconsistent(format!("the receipt of transaction {text} is of another block")))
+            }
+            Some(receipt) => Ok(receipt),
+        }
+    }
+
+    /// All receipts of a block, in one call or, where the node does not know it, one by one.
+    pub(crate) async fn receipts(&self, block: &NodeBlock) -> Result<Vec<NodeReceipt>, EvmError> {
+        let all: Result<Option<Vec<NodeReceipt>>, _> =
+            self.call("eth_getBlockReceipts", json!([{"blockHash": block.hash}])).await;
+        match all {
+            Ok(Some(receipts)) if receipts.iter().all(|receipt| receipt.block_hash == block.hash) => Ok(receipts),
+            Ok(_) => Err(self.inconsistent(format!("no receipts of block {}", hash_text(block.hash)))),
+            Err(error) if error.is_unknown_method() || error.node_error().is_some() => {
+                let mut receipts = Vec::with_capacity(block.transactions.len());
+                for transaction in &block.transactions {
+                    receipts.push(self.receipt(transaction.hash, block.hash).await?);
+                }
+                Ok(receipts)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn header(&self, which: Value) -> Result<Option<BlockHeader>, EvmError> {
+        let header: Option<NodeHeader> = self.call("eth_getBlockByNumber", json!([which, false])).await?;
+        header
+            .map(|header| header.to_header().ok_or_else(|| self.inconsistent("a block's time is out of range")))
+            .transpose()
+    }
+}

@@ -1,0 +1,109 @@
+//! What can go wrong between us and an EVM node. No message holds more of an endpoint's URL than host and port.
+
+use ethers::providers::{JsonRpcError, ProviderError, RpcError};
+
+/// Why a call gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallError {
+    /// No HTTP answer.
+    #[error("{endpoint} did not answer {method}")]
+    Transport {
+        endpoint: String,
+        method: String,
+        #[source]
+        source: reqwest::Error,
+    },
+    /// An HTTP answer that is no success.
+    #[error("{endpoint} answered {method} with HTTP {status}")]
+    Status { endpoint: String, method: String, status: u16 },
+    /// A body that goes on and on.
+    #[error("{endpoint} answered {method} with more than {bytes_max} bytes")]
+    TooLarge { endpoint: String, method: String, bytes_max: usize },
+    /// A body that is not JSON-RPC, for example an HTML page.
+    #[error("{endpoint} answered {method} with something that is not JSON-RPC (content type {content_type:?})")]
+    NotJsonRpc {
+        endpoint: String,
+        method: String,
+        content_type: String,
+        #[source]
+        source: serde_json::Error,
+    },
+    /// JSON-RPC, but the result has another shape than the method promises.
+    #[error("{endpoint} answered {method} with an unexpected result")]
+    Shape {
+        endpoint: String,
+        method: String,
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The node's own error.
+    #[error("{endpoint} answered {method} with error {}: {}", source.code, source.message)]
+    Node { endpoint: String, method: String, source: JsonRpcError },
+}
+
+impl CallError {
+    /// Whether the same call may succeed a moment later at the same endpoint.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Self::Transport { source, .. } => source.is_connect() || source.is_request(),
+            Self::Status { status, .. } => matches!(status, 429 | 502..=504),
+            Self::TooLarge { .. } | Self::NotJsonRpc { .. } | Self::Shape { .. } | Self::Node { .. } => false,
+        }
+    }
+}
+
+impl RpcError for CallError {
+    fn as_error_response(&self) -> Option<&JsonRpcError> {
+        match self {
+            Self::Node { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+
+    fn as_serde_error(&self) -> Option<&serde_json::Error> {
+        match self {
+            Self::NotJsonRpc { source, .. } | Self::Shape { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl From<CallError> for ProviderError {
+    fn from(error: CallError) -> Self {
+        Self::JsonRpcClientError(Box::new(error))
+    }
+}
+
+/// Why an endpoint gave no usable answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EvmError {
+    /// A call failed.
+    #[error(transparent)]
+    Call(#[from] ProviderError),
+    /// Answers that contradict each other: the node lies, lags, or its chain has just changed.
+    #[error("{endpoint} contradicts itself: {what}")]
+    Inconsistent { endpoint: String, what: String },
+    /// The endpoint belongs to another chain, or a token is not what the configuration says.
+    #[error("{endpoint}: {reason}")]
+    Wrong { endpoint: String, reason: String },
+}
+
+impl EvmError {
+    /// Whether the node does not know the method.
+    pub(crate) fn is_unknown_method(&self) -> bool {
+        self.node_error().is_some_and(|error| matches!(error.code, -32601 | -32004))
+    }
+
+    /// Whether a call was executed and failed, as opposed to: was not executed.
+    pub(crate) fn is_revert(&self) -> bool {
+        self.node_error().is_some_and(|error| error.code == 3 || error.message.contains("revert"))
+    }
+
+    /// Whether the node answered with an error of its own.
+    pub(crate) fn node_error(&self) -> Option<&JsonRpcError> {
+        match self {
+            Self::Call(error) => error.as_error_response(),
+            Self::Inconsistent { .. } | Self::Wrong { .. } => None,
+        }
+    }
+}

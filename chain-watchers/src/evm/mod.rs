@@ -1,0 +1,214 @@
+//! Chains that speak Ethereum's JSON-RPC.
+//!
+//! Tokens are found by the logs of a block's hash, one call however many addresses are ours; the native coin by the
+//! block's transactions. Only what is ours costs more: the receipt of each matched transaction says whether it succeeded
+//! and which of its logs the transfer is.
+//!
+//! Native money that a contract sends with an internal call leaves neither a log nor a transaction to us and is not seen
+//! here. `ethers` stays inside this folder.
+
+mod client;
+mod endpoint;
+mod error;
+mod inspect;
+mod pool;
+mod report;
+mod transfers;
+mod types;
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use ethers::types::Address;
+use futures::future::try_join_all;
+use wopay_domain::{Asset, BlockRef};
+
+use self::client::RpcClient;
+use self::endpoint::Endpoint;
+use self::error::EvmError;
+use self::inspect::Expected;
+use self::pool::Pool;
+pub(crate) use self::report::report;
+use self::transfers::{Assets, find, parse_hash, settle};
+use crate::config::{ConfigError, Finality, WatcherConfig};
+use crate::source::{BlockData, BlockHeader, Candidate, ChainSource, Head, SourceError, Transfer};
+
+/// With several endpoints and an old head: how often the others are asked for theirs.
+const COMPARE_HEADS_EVERY: Duration = Duration::from_secs(10);
+const IDLE_CONNECTION_FOR: Duration = Duration::from_secs(60);
+
+/// One EVM chain.
+#[derive(Debug)]
+pub(crate) struct EvmSource {
+    pool: Pool,
+    assets: Assets,
+    finality: Finality,
+    head_age_max: Duration,
+    heads_compared_at: Mutex<Option<Instant>>,
+}
+
+impl EvmSource {
+    pub(crate) fn new(config: &WatcherConfig) -> Result<Self, ConfigError> {
+        let name = config.chain.name.clone();
+        let chain_id = config.chain.chain_id.ok_or_else(|| ConfigError::NoChainId { chain: name.clone() })?;
+        let tokens = tokens(config)?;
+        let assets = Assets {
+            native: config
+                .chain
+                .assets
+                .iter()
+                .find(|asset| asset.id.contract().is_none())
+                .map(|asset| asset.id.clone()),
+            tokens: tokens.iter().map(|(contract, asset)| (*contract, asset.id.clone())).collect::<HashMap<_, _>>(),
+            contracts: tokens.iter().map(|(contract, _)| *contract).collect(),
+        };
+        let http = reqwest::Client::builder()
+            .connect_timeout(config.rpc_options.connect_timeout)
+            .timeout(config.rpc_options.request_timeout)
+            .pool_idle_timeout(IDLE_CONNECTION_FOR)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| ConfigError::Client { chain: name.clone(), reason: error.to_string() })?;
+        let bytes_max = config.rpc_options.response_bytes_max;
+        let client = |url: &url::Url| RpcClient::new(http.clone(), url.clone(), name.clone(), bytes_max);
+        let endpoints = config.rpc.iter().map(|url| Endpoint::new(client(url))).collect();
+        Ok(Self {
+            pool: Pool::new(name.clone(), endpoints, Expected { chain_id, tokens }),
+            assets,
+            finality: config.finality,
+            head_age_max: config.rpc_options.head_age_max,
+            heads_compared_at: Mutex::new(None),
+        })
+    }
+
+    async fn read_head(&self, endpoint: &Endpoint) -> Result<Head, EvmError> {
+        let newest = endpoint.newest().await?;
+        let finalized = match self.finality {
+            Finality::Depth => Some(u64::MAX),
+            Finality::Tag(tag) => endpoint.tagged_height(tag).await?,
+        };
+        Ok(Head { newest, finalized })
+    }
+
+    /// Whether it is time to ask the other endpoints: the head is old, and they were not asked just before.
+    fn should_compare_heads(&self, head: &Head) -> bool {
+        let age = chrono::Utc::now().signed_duration_since(head.newest.block.time).to_std().unwrap_or_default();
+        if self.pool.endpoints().len() < 2 || age <= self.head_age_max {
+            return false;
+        }
+        let Ok(mut compared_at) = self.heads_compared_at.lock() else { return false };
+        let due = compared_at.is_none_or(|at| at.elapsed() >= COMPARE_HEADS_EVERY);
+        if due {
+            *compared_at = Some(Instant::now());
+        }
+        due
+    }
+
+    /// The highest head among all endpoints that can be used; that endpoint is in use from now on.
+    async fn highest_head(&self, mut highest: Head) -> Head {
+        for (index, endpoint) in self.pool.endpoints().iter().enumerate() {
+            if self.pool.verify(endpoint).await.is_err() {
+                continue;
+            }
+            if let Ok(head) = self.read_head(endpoint).await
+                && head.newest.block.number > highest.newest.block.number
+            {
+                self.pool.switch_to(index);
+                highest = head;
+            }
+        }
+        highest
+    }
+
+    async fn read_block(&self, endpoint: &Endpoint, height: u64) -> Result<Option<BlockData>, EvmError> {
+        let Some(block) = endpoint.block_at(height).await? else { return Ok(None) };
+        let header = block.to_header().ok_or_else(|| endpoint.inconsistent("a block's time is out of range"))?;
+        let candidates = find(endpoint, &self.assets, &block).await?;
+        Ok(Some(BlockData { header, candidates }))
+    }
+
+    async fn read_settlement(
+        &self,
+        endpoint: &Endpoint,
+        block: &BlockRef,
+        candidates: &[Candidate],
+    ) -> Result<Vec<Transfer>, EvmError> {
+        let block = parse_hash(endpoint, &block.hash)?;
+        let mut transactions: Vec<(&str, Vec<&Candidate>)> = Vec::new();
+        for candidate in candidates {
+            match transactions.iter_mut().find(|(transaction, _)| *transaction == candidate.transaction) {
+                Some((_, of_transaction)) => of_transaction.push(candidate),
+                None => transactions.push((&candidate.transaction, vec![candidate])),
+            }
+        }
+        let settled = try_join_all(transactions.into_iter().map(|(transaction, candidates)| async move {
+            let receipt = endpoint.receipt(parse_hash(endpoint, transaction)?, block).await?;
+            settle(endpoint, &receipt, &candidates)
+        }))
+        .await?;
+        Ok(settled.into_iter().flatten().collect())
+    }
+}
+
+#[async_trait]
+impl ChainSource for EvmSource {
+    async fn head(&self) -> Result<Head, SourceError> {
+        let mut attempt = self.pool.attempt();
+        loop {
+            let endpoint = attempt.next().await?;
+            match self.read_head(endpoint).await {
+                Ok(head) if self.should_compare_heads(&head) => return Ok(self.highest_head(head).await),
+                Ok(head) => return Ok(head),
+                Err(failure) => attempt.failed(endpoint, failure).await,
+            }
+        }
+    }
+
+    async fn header(&self, height: u64) -> Result<Option<BlockHeader>, SourceError> {
+        let mut attempt = self.pool.attempt();
+        loop {
+            let endpoint = attempt.next().await?;
+            match endpoint.header_at(height).await {
+                Ok(header) => return Ok(header),
+                Err(failure) => attempt.failed(endpoint, failure).await,
+            }
+        }
+    }
+
+    async fn block(&self, height: u64) -> Result<Option<BlockData>, SourceError> {
+        let mut attempt = self.pool.attempt();
+        loop {
+            let endpoint = attempt.next().await?;
+            match self.read_block(endpoint, height).await {
+                Ok(block) => return Ok(block),
+                Err(failure) => attempt.failed(endpoint, failure).await,
+            }
+        }
+    }
+
+    async fn settle(&self, block: &BlockRef, candidates: &[Candidate]) -> Result<Vec<Transfer>, SourceError> {
+        let mut attempt = self.pool.attempt();
+        loop {
+            let endpoint = attempt.next().await?;
+            match self.read_settlement(endpoint, block, candidates).await {
+                Ok(transfers) => return Ok(transfers),
+                Err(failure) => attempt.failed(endpoint, failure).await,
+            }
+        }
+    }
+}
+
+/// The tokens by their contracts.
+fn tokens(config: &WatcherConfig) -> Result<Vec<(Address, Asset)>, ConfigError> {
+    let tokens = config.chain.assets.iter().filter_map(|asset| asset.id.contract().map(|contract| (contract, asset)));
+    tokens
+        .map(|(contract, asset)| {
+            let parsed = contract.parse().ok().filter(|address| types::address_text(*address) == contract);
+            let not_a_contract =
+                || ConfigError::NotAContract { chain: config.chain.name.clone(), contract: contract.to_owned() };
+            Ok((parsed.ok_or_else(not_a_contract)?, asset.clone()))
+        })
+        .collect()
+}

@@ -1,0 +1,105 @@
+//! What the engine needs to know of a chain, whatever its family.
+
+use async_trait::async_trait;
+use wopay_domain::{AssetId, BlockRef, DepositLeg};
+
+/// A block and its place in the chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockHeader {
+    /// The block.
+    pub block: BlockRef,
+    /// Hash of the block that it stands on.
+    pub parent_hash: String,
+}
+
+/// The end of the chain as a node sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The newest block.
+    pub newest: BlockHeader,
+    /// Deposits in blocks up to this height are final enough: the node's finalized height, `u64::MAX` when finality is by
+    /// depth alone, `None` when the node knows no final block.
+    pub finalized: Option<u64>,
+}
+
+/// A block with everything in it that may be money for us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockData {
+    /// The block.
+    pub header: BlockHeader,
+    /// Its transfers of accepted assets, to anybody, none of them of zero. They may have failed.
+    pub candidates: Vec<Candidate>,
+}
+
+/// A transfer that the chain names; whether it took place is not settled yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Transaction hash in canonical text form.
+    pub transaction: String,
+    /// Where inside the block.
+    pub place: Place,
+    /// Receiving address in canonical text form.
+    pub to: String,
+    /// Sending address in canonical text form.
+    pub from: Option<String>,
+    /// What.
+    pub asset: AssetId,
+    /// Minor units. `None`: more than 2^128, which no real asset has.
+    pub minor: Option<u128>,
+}
+
+/// Where a candidate stands in its block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The value of a transaction.
+    Value,
+    /// A log, by its index in the block.
+    Log(u64),
+}
+
+/// A transfer that took place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// Transaction hash in canonical text form.
+    pub transaction: String,
+    /// Which movement inside the transaction.
+    pub leg: DepositLeg,
+    /// Receiving address in canonical text form.
+    pub to: String,
+    /// Sending address in canonical text form.
+    pub from: Option<String>,
+    /// What.
+    pub asset: AssetId,
+    /// Minor units, more than zero.
+    pub minor: u128,
+}
+
+/// Why a chain cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The nodes are not what the configuration says they are.
+    #[error("{reason}")]
+    Refused {
+        /// What is wrong, in full.
+        reason: String,
+    },
+    /// No node gives a usable answer now.
+    #[error("no endpoint gives a usable answer")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A chain that can be read block by block. Every method may be repeated and cancelled at any time.
+#[async_trait]
+pub trait ChainSource: Send + Sync + 'static {
+    /// The newest block and what is final.
+    async fn head(&self) -> Result<Head, SourceError>;
+
+    /// The canonical block at that height, `None` when the node has none there.
+    async fn header(&self, height: u64) -> Result<Option<BlockHeader>, SourceError>;
+
+    /// The canonical block at that height with its transfers, `None` when the node has none there.
+    async fn block(&self, height: u64) -> Result<Option<BlockData>, SourceError>;
+
+    /// Which of these candidates of that block took place, in the same order.
+    async fn settle(&self, block: &BlockRef, candidates: &[Candidate]) -> Result<Vec<Transfer>, SourceError>;
+}
