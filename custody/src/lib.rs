@@ -8,6 +8,7 @@
 //! What is deliberately absent: no private key leaves this crate, only signatures do; no seed is made where money could
 //! already lie on another one ([`KeyStoreError::SeedLost`]); no address is handed out here (`commands` owns the cursor).
 //! `ethers` is named in the folder `evm` only.
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test reports by panicking"))]
 
 mod deriver;
 pub mod evm;

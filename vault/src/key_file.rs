@@ -52,7 +52,8 @@ impl MasterKey {
     /// It cannot be written; `AlreadyExists` inside when there is a file already, which is left as it was.
     pub fn create_file(path: &Path) -> Result<Self, KeyFileError> {
         let key = Self::generate();
-        create_whole(path, format!("{}\n", *key.to_hex()).into()).map_err(io_error("create", path))?;
+        let content = Zeroizing::new(format!("{}\n", *key.to_hex()));
+        create_whole(path, content.as_bytes()).map_err(io_error("create", path))?;
         Ok(key)
     }
 
@@ -92,7 +93,7 @@ fn io_error(action: &'static str, path: &Path) -> impl Fn(io::Error) -> KeyFileE
 }
 
 /// Writes a file beside the final name and links it there: a link, unlike a rename, never replaces what exists.
-fn create_whole(path: &Path, content: Zeroizing<String>) -> io::Result<()> {
+fn create_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -101,7 +102,7 @@ fn create_whole(path: &Path, content: Zeroizing<String>) -> io::Result<()> {
     draft_name.push(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);
     draft_name.push(format!(".{:016x}", rand::random::<u64>()));
     let draft = folder.join(draft_name);
-    let written = write_synced(&draft, content.as_bytes()).and_then(|()| std::fs::hard_link(&draft, path));
+    let written = write_synced(&draft, content).and_then(|()| std::fs::hard_link(&draft, path));
     let removed = std::fs::remove_file(&draft);
     written?;
     removed?;
