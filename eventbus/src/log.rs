@@ -4,6 +4,9 @@ use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgExecutor, Row};
 use wopay_domain::{RecordedEvent, Timestamp};
 
+/// For `persistent`: a plan that was kept from when the log was small would scan all of it when it has grown.
+const PLANNED_ANEW: bool = false;
+
 /// At most `limit` events after position `after`, in order of position.
 ///
 /// # Errors
@@ -20,6 +23,7 @@ pub async fn read<'e>(
          ORDER BY position
          LIMIT $2",
     )
+    .persistent(PLANNED_ANEW)
     .bind(after)
     .bind(limit)
     .fetch_all(executor)
@@ -63,6 +67,7 @@ pub(crate) async fn read_raw<'e>(
          ORDER BY position
          LIMIT $2",
     )
+    .persistent(PLANNED_ANEW)
     .bind(after)
     .bind(limit)
     .fetch_all(executor)
@@ -80,6 +85,7 @@ pub(crate) async fn count_known<'e>(
               AS announced (position, aggregate_type, aggregate_id, sequence, event_type, recorded_at)
          JOIN events USING (position, aggregate_type, aggregate_id, sequence, event_type, recorded_at)",
     )
+    .persistent(PLANNED_ANEW)
     .bind(events.iter().map(|event| event.position).collect::<Vec<_>>())
     .bind(events.iter().map(|event| event.aggregate_type.as_str()).collect::<Vec<_>>())
     .bind(events.iter().map(|event| event.aggregate_id.as_str()).collect::<Vec<_>>())

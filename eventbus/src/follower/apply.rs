@@ -119,7 +119,6 @@ async fn do_not_wait_for_disk(tx: &mut PgConnection) -> Result<(), sqlx::Error> 
 fn record(name: &str, count: usize, start: Instant) {
     let follower = || name.to_owned();
     // A batch is far below 2^53.
-    #[allow(clippy::cast_precision_loss)]
     metrics::histogram!("wopay_eventbus_follower_batch_events", "follower" => follower()).record(count as f64);
     metrics::histogram!("wopay_eventbus_follower_apply_seconds", "follower" => follower()).record(start.elapsed());
 }

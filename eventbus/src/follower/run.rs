@@ -30,7 +30,7 @@ const POLL_MAX_UNFED: Duration = Duration::from_millis(250);
 const POLL_MAX_FED: Duration = Duration::from_secs(1);
 const LOOK_AT_HEAD_EVERY: Duration = Duration::from_secs(1);
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(20);
-const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(1);
 
 /// Applies a ledger's log to one handler. Several instances of one follower may run; each position is applied by one.
 pub struct Follower {
@@ -59,6 +59,7 @@ impl Follower {
 
     /// Runs until `token` is cancelled, or for as long as no event is poison.
     pub async fn run(self, token: CancellationToken) {
+        let _report = PanicReport(&self.status);
         // A transaction that is cut off is rolled back: stopping here is no different from a crash.
         let _ = token.run_until_cancelled(Box::pin(self.follow())).await;
         self.status.set_fed(false);
@@ -113,7 +114,7 @@ impl Follower {
             let bounds = Bounds { limit: *limit, before: poison.as_ref().map(|(position, _)| *position) };
             match apply(&self.pool, &*self.handler, std::mem::replace(&mut offer, Offer::Log), bounds).await {
                 Ok(applied) => {
-                    self.status.set_position(applied.position);
+                    self.status.advanced(applied.position, applied.count, applied.from_log);
                     match poison {
                         Some((position, error)) if applied.count == 0 => return Err(self.stop(position, &error)),
                         Some(_) => continue,
@@ -161,6 +162,18 @@ impl Follower {
         let follower = self.handler.name();
         metrics::counter!("wopay_eventbus_follower_retries_total", "follower" => follower.to_owned()).increment(1);
         tracing::warn!(follower, error = error as &dyn std::error::Error, "the database failed; trying again");
+    }
+}
+
+/// A handler that panics ends the task; readiness must not be the last to know.
+struct PanicReport<'a>(&'a FollowerStatus);
+
+impl Drop for PanicReport<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(follower = self.0.name(), "the handler panicked; this follower has stopped");
+            self.0.set_stopped("the handler panicked".to_owned());
+        }
     }
 }
 

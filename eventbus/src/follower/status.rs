@@ -1,7 +1,7 @@
 //! How a follower is doing, for readiness and operators.
 
 use std::fmt::Write;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
@@ -19,6 +19,8 @@ struct Shared {
     position: watch::Sender<Option<i64>>,
     head: AtomicI64,
     is_fed: AtomicBool,
+    applied_from_log: AtomicU64,
+    applied_from_nats: AtomicU64,
     poisoned: OnceLock<String>,
 }
 
@@ -31,6 +33,8 @@ impl FollowerStatus {
                 position: watch::Sender::new(None),
                 head: AtomicI64::new(0),
                 is_fed: AtomicBool::new(false),
+                applied_from_log: AtomicU64::new(0),
+                applied_from_nats: AtomicU64::new(0),
                 poisoned: OnceLock::new(),
             }),
         }
@@ -66,6 +70,13 @@ impl FollowerStatus {
         self.shared.is_fed.load(Ordering::Relaxed)
     }
 
+    /// Events applied that were read from Postgres, and events applied that NATS brought, since the start.
+    #[must_use]
+    pub fn applied_from_log_and_nats(&self) -> (u64, u64) {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (count(&self.shared.applied_from_log), count(&self.shared.applied_from_nats))
+    }
+
     /// Why the follower has stopped for good, if it has.
     #[must_use]
     pub fn poisoned(&self) -> Option<String> {
@@ -79,15 +90,19 @@ impl FollowerStatus {
         let _ = changes.wait_for(|applied| applied.is_some_and(|applied| applied >= position)).await;
     }
 
-    pub(crate) fn set_position(&self, position: i64) {
+    /// The checkpoint is at `position` now, `count` events further.
+    pub(crate) fn advanced(&self, position: i64, count: usize, from_log: bool) {
+        let (counter, source) = match from_log {
+            true => (&self.shared.applied_from_log, "log"),
+            false => (&self.shared.applied_from_nats, "nats"),
+        };
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        counter.fetch_add(count, Ordering::Relaxed);
+        let labels = [("follower", self.shared.name.clone()), ("source", source.to_owned())];
+        metrics::counter!("wopay_eventbus_follower_applied_total", &labels).increment(count);
         self.shared.position.send_replace(Some(position));
-        self.raise_head(position);
+        self.shared.head.fetch_max(position, Ordering::Relaxed);
         self.gauge("wopay_eventbus_follower_position", position);
-    }
-
-    pub(crate) fn raise_head(&self, head: i64) {
-        self.shared.head.fetch_max(head, Ordering::Relaxed);
-        self.gauge("wopay_eventbus_follower_lag_events", self.lag());
     }
 
     pub(crate) fn set_head(&self, head: i64) {
@@ -108,14 +123,18 @@ impl FollowerStatus {
             let _ = write!(text, ": {cause}");
             source = cause.source();
         }
+        self.set_stopped(text);
+    }
+
+    /// Records that the follower stops for good.
+    pub(crate) fn set_stopped(&self, reason: String) {
         metrics::gauge!("wopay_follower_poisoned", "follower" => self.shared.name.clone()).set(1.0);
-        // A second poison changes nothing: it has stopped.
-        let _ = self.shared.poisoned.set(text);
+        // A second reason changes nothing: it has stopped.
+        let _ = self.shared.poisoned.set(reason);
     }
 
     fn gauge(&self, name: &'static str, value: i64) {
         // Exact up to 2^53, and a metric is a float anyway.
-        #[allow(clippy::cast_precision_loss)]
         metrics::gauge!(name, "follower" => self.shared.name.clone()).set(value as f64);
     }
 }

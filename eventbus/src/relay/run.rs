@@ -74,10 +74,11 @@ impl Relay {
     async fn lead(&self, leader: &mut Leader) -> Result<Infallible, sqlx::Error> {
         let mut appended = self.wake.subscribe();
         let mut delays = Backoff::new(RETRY_DELAY_MIN, RETRY_DELAY_MAX);
-        let mut announced = None;
+        let (mut announced, mut is_reported) = (None, false);
         loop {
             match self.find_cursor(leader, announced).await? {
                 Ok(cursor) => {
+                    is_reported = false;
                     let end = self.announce(leader, cursor, &mut appended).await?;
                     if end.position > cursor.position {
                         delays.reset();
@@ -85,14 +86,22 @@ impl Relay {
                     announced = Some(end.position);
                 }
                 Err(BusError::Disconnected) => {}
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the event stream is not ready"),
+                Err(_) if is_reported => {}
+                Err(error) => {
+                    is_reported = true;
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the event stream is not ready; trying on"
+                    );
+                }
             }
             delays.wait().await;
         }
     }
 
     /// Where to go on: after the stream's last message, or after what we announced ourselves if the stream lost that.
-    /// Knowing neither, or too far behind: at the head.
+    /// Knowing neither, or too far behind: at the head. The outer error means that we no longer lead, the inner that NATS
+    /// is not ready.
     async fn find_cursor(
         &self,
         leader: &mut Leader,
@@ -175,7 +184,6 @@ impl Relay {
         let count = u64::try_from(after - before).unwrap_or(0);
         metrics::counter!("wopay_eventbus_relay_published_total", "ledger" => ledger()).increment(count);
         // Exact up to 2^53, and a metric is a float anyway.
-        #[allow(clippy::cast_precision_loss)]
         metrics::gauge!("wopay_eventbus_relay_position", "ledger" => ledger()).set(after as f64);
     }
 

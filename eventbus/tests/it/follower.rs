@@ -1,11 +1,13 @@
 //! The follower: killed, doubled, lied to, poisoned.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
+use tokio_util::sync::CancellationToken;
 use wopay_domain::RecordedEvent;
-use wopay_eventbus::{checkpoint, log, subjects};
+use wopay_eventbus::{EventHandler, Follower, HandlerError, checkpoint, log, subjects};
 use wopay_testkit::eventually;
 
 use crate::support::{LEDGER, SOON, Tracer, World};
@@ -25,9 +27,26 @@ async fn announced_events_are_applied_without_a_poll() {
         tokio::time::timeout(SOON, status.reached(position)).await.unwrap();
         fastest = fastest.min(start.elapsed());
     }
+    eprintln!("fastest {fastest:?}");
     assert!(fastest < Duration::from_millis(200), "from append to applied: {fastest:?} at best");
     assert_eq!(tracer.commits.load(Ordering::SeqCst), i64::try_from(tracer.calls.load(Ordering::SeqCst)).unwrap());
     eventually("no lag", SOON, async || (status.lag() == 0).then_some(())).await;
+    follower.stop().await;
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_good_weather_nats_brings_the_events() {
+    let world = World::new().await;
+    let relay = world.relay();
+    let (follower, status) = world.follower(&Tracer::new("tracer"));
+    world.wait_until_fed(&status).await;
+    world.wait_until_led().await;
+    world.load(5_000, 10).await.unwrap();
+    world.assert_applied_exactly_once("tracer").await;
+    let (from_log, from_nats) = status.applied_from_log_and_nats();
+    eprintln!("from_nats {from_nats} log {from_log}");
+    assert!(from_nats > from_log, "{from_nats} events came from NATS, {from_log} from the log");
     follower.stop().await;
     relay.stop().await;
 }
@@ -155,6 +174,30 @@ async fn a_poison_event_stops_its_follower_and_no_other() {
     for running in [follower, healed, relay] {
         running.stop().await;
     }
+}
+
+struct Panicking;
+
+#[async_trait::async_trait]
+impl EventHandler for Panicking {
+    fn name(&self) -> &str {
+        "panicking"
+    }
+
+    async fn apply(&self, _: &mut sqlx::PgConnection, _: &[RecordedEvent]) -> Result<(), HandlerError> {
+        panic!("on purpose")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_panics_is_reported() {
+    let world = World::new().await;
+    let follower = Follower::new(world.pool().clone(), world.bus.clone(), Arc::new(Panicking));
+    let status = follower.status();
+    let task = tokio::spawn(follower.run(CancellationToken::new()));
+    world.append(1).await;
+    assert!(tokio::time::timeout(SOON, task).await.unwrap().is_err());
+    assert_eq!(status.poisoned().as_deref(), Some("the handler panicked"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

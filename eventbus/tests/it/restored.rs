@@ -1,9 +1,8 @@
 //! Postgres is restored to an earlier point: the stream then holds a future that never happened.
 
 use sqlx::Executor;
-use wopay_testkit::eventually;
 
-use crate::support::{SOON, Tracer, World};
+use crate::support::{Tracer, World};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_ledger_is_not_fed_its_former_future() {
@@ -12,11 +11,7 @@ async fn a_restored_ledger_is_not_fed_its_former_future() {
     let (follower, status) = world.follower(&tracer);
     let relay = world.relay();
     world.wait_until_fed(&status).await;
-    eventually("a leader", SOON, async || {
-        world.append(1).await;
-        world.last_announced().await
-    })
-    .await;
+    world.wait_until_led().await;
     let kept = world.append(50).await;
     world.assert_applied_exactly_once("tracer").await;
     follower.kill().await;

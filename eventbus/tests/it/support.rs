@@ -103,6 +103,15 @@ impl World {
         count.fetch_one(self.pool()).await.unwrap()
     }
 
+    /// Appends until the relay leads and has announced something.
+    pub(crate) async fn wait_until_led(&self) {
+        eventually("a leader", SOON, async || {
+            self.append(1).await;
+            self.last_announced().await
+        })
+        .await;
+    }
+
     /// A plain client, beside the bus.
     pub(crate) async fn jetstream(&self) -> jetstream::Context {
         jetstream::new(async_nats::connect(&self.nats.url).await.unwrap())
