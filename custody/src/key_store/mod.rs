@@ -24,8 +24,8 @@ pub enum WhenMissing {
 /// Why there is no wallet.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyStoreError {
-    /// No seed is stored and none was to be made.
-    #[error("no wallet seed is stored: import a mnemonic, or set `create = true` in `[custody]` for the first start")]
+    /// No seed is stored and none was to be made. The app, which owns the settings, says which one allows it.
+    #[error("no wallet seed is stored and none may be made here: import a mnemonic, or let the first start make one")]
     Missing,
     /// No seed is stored though addresses were derived from one: a new one would strand what is sent to them.
     #[error(

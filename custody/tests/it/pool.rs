@@ -76,6 +76,31 @@ async fn a_running_filler_stays_ahead_of_the_cursor_until_cancelled() {
 }
 
 #[tokio::test]
+async fn a_failing_database_is_waited_out() {
+    let database = database().await;
+    let (pool, pool_of_filler) = (&database.pool, database.extra_pool(1).await);
+    let wallet = wallet(pool).await;
+    sqlx::query("ALTER TABLE address_pool RENAME TO elsewhere").execute(pool).await.unwrap();
+    let token = CancellationToken::new();
+    let task = tokio::spawn(filler(&pool_of_filler, &wallet, 40).run(token.clone()));
+    let has_failed = "
+        SELECT EXISTS (
+            SELECT
+            FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid()
+              AND query LIKE '%FROM address_pool%' AND state = 'idle')";
+    eventually("the filler to fail", SOON, async || {
+        let failed: bool = sqlx::query_scalar(has_failed).fetch_one(pool).await.unwrap();
+        failed.then_some(())
+    })
+    .await;
+    sqlx::query("ALTER TABLE elsewhere RENAME TO address_pool").execute(pool).await.unwrap();
+    eventually("the pool to be full", SOON, async || (end(pool).await == 40).then_some(())).await;
+    token.cancel();
+    tokio::time::timeout(SOON, task).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn another_wallet_is_refused_and_adds_nothing() {
     let (pool, elsewhere) = (database().await.pool, database().await.pool);
     let (own, other) = (wallet(&pool).await, wallet(&elsewhere).await);
