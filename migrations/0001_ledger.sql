@@ -13,8 +13,8 @@ INSERT INTO ledger_head (position) VALUES (0);
 
 CREATE TABLE events (
     position       bigint      NOT NULL,
-    aggregate_type text        NOT NULL,
-    aggregate_id   text        NOT NULL,
+    aggregate_type text        COLLATE "C" NOT NULL,
+    aggregate_id   text        COLLATE "C" NOT NULL,
     sequence       bigint      NOT NULL CHECK (sequence > 0),
     event_type     text        NOT NULL,
     event_version  text        NOT NULL,
@@ -28,8 +28,8 @@ CREATE TABLE events (
 -- How an event-sourced system has unique constraints: a key that only one aggregate may hold, taken in the same append
 -- as the event that needs it.
 CREATE TABLE claims (
-    kind         text NOT NULL,
-    key          text NOT NULL,
+    kind         text COLLATE "C" NOT NULL,
+    key          text COLLATE "C" NOT NULL,
     aggregate_id text NOT NULL,
     detail       json,
     CONSTRAINT claims_key PRIMARY KEY (kind, key)

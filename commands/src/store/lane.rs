@@ -18,6 +18,9 @@ use super::intake::{Intake, Job};
 use super::query::{self, GroupOutcome, LossReason};
 use crate::error::{AppendError, SharedError};
 
+/// After a group with losers, this many groups are checked for losers before they are written.
+const CAREFUL_GROUPS: u32 = 16;
+
 /// One connection and what it needs to serve the queue.
 pub(super) struct Lane {
     connection: Reconnecting,
@@ -25,6 +28,8 @@ pub(super) struct Lane {
     options: CommitterOptions,
     /// The last group waited in vain: the next does not wait again, so that a queue of them is told soon.
     database_is_down: bool,
+    /// Groups still to be checked.
+    careful_groups: u32,
 }
 
 /// A group that was not written, or perhaps was, for a reason that all its commands share.
@@ -48,7 +53,7 @@ impl Failed {
 impl Lane {
     /// A lane that connects when it has something to write.
     pub(super) fn new(database: &PgConnectOptions, signal: AppendSignal, options: CommitterOptions) -> Self {
-        Self { connection: Reconnecting::new(database), signal, options, database_is_down: false }
+        Self { connection: Reconnecting::new(database), signal, options, database_is_down: false, careful_groups: 0 }
     }
 
     /// Serves the queue until it is closed and empty.
@@ -84,6 +89,8 @@ impl Lane {
             let error = match self.try_once(&group, deadline).await {
                 Ok(outcome) => {
                     self.database_is_down = false;
+                    let had_losers = !outcome.losers.is_empty();
+                    self.careful_groups = if had_losers { CAREFUL_GROUPS } else { self.careful_groups.saturating_sub(1) };
                     measure(&group, &outcome, started);
                     self.settle(group, outcome, may_be_written, deadline).await;
                     return Ok(());
@@ -98,6 +105,7 @@ impl Lane {
                 Some(Failure::Ambiguous) => {
                     self.connection.abandon();
                     may_be_written = true;
+                    self.careful_groups = CAREFUL_GROUPS;
                 }
                 Some(Failure::Transient) | None => {}
             }
@@ -114,8 +122,10 @@ impl Lane {
 
     async fn try_once(&mut self, group: &[Job], deadline: Instant) -> Result<GroupOutcome, TryError> {
         let appends: Vec<&Append> = group.iter().map(|job| &job.append).collect();
+        let careful = self.careful_groups > 0;
         let connection = self.connection.get(deadline).await.map_err(|source| TryError { source, failure: None })?;
-        let written = tokio::time::timeout(self.options.append_timeout, query::append_group(connection, &appends));
+        let written = query::append_group(connection, &appends, careful);
+        let written = tokio::time::timeout(self.options.append_timeout, written);
         let source = match written.await {
             Ok(Ok(outcome)) => return Ok(outcome),
             Ok(Err(error)) => error,

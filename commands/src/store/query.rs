@@ -47,16 +47,19 @@ pub(super) async fn prepare_connection(connection: &mut PgConnection) -> Result<
     .map(drop)
 }
 
-/// Writes a group: one statement, one round trip, one commit.
+/// Writes a group: one statement, one round trip, one commit. `careful` looks for losers first instead of leaving it to the
+/// constraints to find one: dearer without losers, cheaper with them.
 pub(super) async fn append_group(
     connection: &mut PgConnection,
     group: &[&Append],
+    careful: bool,
 ) -> Result<GroupOutcome, sqlx::Error> {
     let columns = Columns::of(group);
     let rows = sqlx::query(
         "SELECT command, first_position, stream_sequence, claim, holder, detail
-         FROM append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+         FROM append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
     )
+    .bind(careful)
     .bind(&columns.command_types)
     .bind(&columns.command_ids)
     .bind(&columns.command_expected)

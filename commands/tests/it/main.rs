@@ -1,0 +1,14 @@
+//! The write side against a real Postgres and a real NATS.
+#![allow(clippy::unwrap_used, reason = "a test reports by panicking")]
+
+mod addresses;
+mod atomicity;
+mod conflicts;
+mod framework;
+mod idempotency;
+mod inbox;
+mod merchants;
+mod order;
+mod outages;
+mod support;
+mod throughput;
