@@ -23,9 +23,6 @@ pub enum PoisonError {
     /// A deposit of a payment whose first event is not its creation.
     #[error("payment {0} was never opened")]
     NotOpened(String),
-    /// The deposits of one payment add up to more than 2^128 minor units.
-    #[error("the amounts of one payment do not fit into 128 bits")]
-    AmountRange,
     /// The event changes rows that its predecessors should have made.
     #[error("{expected} rows of {table} had to change, {changed} did: rebuild this read model")]
     RowsMissing {

@@ -23,6 +23,7 @@ pub mod transactions;
 
 mod batch;
 mod decode;
+mod delta;
 mod error;
 mod handler;
 mod lag;

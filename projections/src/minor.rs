@@ -1,8 +1,6 @@
-//! Minor units between Rust and Postgres: as digits, so that nothing is ever rounded.
+//! Sums of minor units out of Postgres: as digits, so that nothing is ever rounded.
 
 use std::fmt;
-
-use crate::error::PoisonError;
 
 /// A sum of minor units. It may be wider than any one amount (128 bits) and, once money goes out, below zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,61 +49,9 @@ impl fmt::Display for MinorTotal {
     }
 }
 
-/// The net change of an amount over a batch: what came less what was taken back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Delta {
-    negative: bool,
-    magnitude: u128,
-}
-
-impl Delta {
-    /// More.
-    pub(crate) fn add(&mut self, amount: u128) -> Result<(), PoisonError> {
-        self.shift(amount, false)
-    }
-
-    /// Less.
-    pub(crate) fn subtract(&mut self, amount: u128) -> Result<(), PoisonError> {
-        self.shift(amount, true)
-    }
-
-    fn shift(&mut self, amount: u128, negative: bool) -> Result<(), PoisonError> {
-        if self.negative == negative {
-            self.magnitude = self.magnitude.checked_add(amount).ok_or(PoisonError::AmountRange)?;
-        } else {
-            // The amount itself lies between 0 and 2^128 before and after, hence so does the net change's magnitude.
-            self.negative = if amount > self.magnitude { negative } else { self.negative };
-            self.magnitude = self.magnitude.abs_diff(amount);
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Delta {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.negative { "-" } else { "" })?;
-        self.magnitude.fmt(f)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_delta_goes_below_zero_and_back() {
-        let mut delta = Delta::default();
-        delta.add(u128::MAX).unwrap();
-        assert!(delta.add(1).is_err());
-        delta.subtract(u128::MAX).unwrap();
-        assert_eq!(delta.to_string(), "0");
-        delta.subtract(u128::MAX).unwrap();
-        assert_eq!(delta.to_string(), format!("-{}", u128::MAX));
-        delta.add(5).unwrap();
-        assert_eq!(delta.to_string(), format!("-{}", u128::MAX - 5));
-        delta.add(u128::MAX).unwrap();
-        assert_eq!(delta.to_string(), "5");
-    }
 
     #[test]
     fn totals_are_shown_exactly() {

@@ -16,7 +16,7 @@ use crate::error::{ApplyError, PoisonError};
 pub(crate) async fn apply(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<(), ApplyError> {
     let mut opened = Opened::default();
     let mut changed = Changed::default();
-    for (id, change) in fold(batch)? {
+    for (id, change) in fold(batch) {
         match change.created {
             Some(created) => opened.push(id, created, &change),
             None => changed.push(id, &change),

@@ -6,8 +6,7 @@ use wopay_domain::payment::{Disposition, PaymentCreated, PaymentEvent, Standing}
 use wopay_domain::{Money, PaymentId, Timestamp};
 
 use crate::batch::Batch;
-use crate::error::{ApplyError, PoisonError};
-use crate::minor::Delta;
+use crate::delta::Delta;
 
 /// What the events of one batch do to one payment.
 pub(super) struct Change<'a> {
@@ -30,14 +29,14 @@ pub(super) struct Change<'a> {
 }
 
 /// The changes of a batch, by payment.
-pub(super) fn fold<'a>(batch: &'a Batch<'_>) -> Result<BTreeMap<PaymentId, Change<'a>>, ApplyError> {
+pub(super) fn fold<'a>(batch: &'a Batch<'_>) -> BTreeMap<PaymentId, Change<'a>> {
     let mut changes = BTreeMap::new();
     for (position, id, event) in batch.payments() {
         let change: &mut Change<'a> = changes.entry(id).or_default();
         change.position = position;
-        change.record(event).map_err(|source| ApplyError::poison(position, source))?;
+        change.record(event);
     }
-    Ok(changes)
+    changes
 }
 
 impl Default for Change<'_> {
@@ -56,7 +55,7 @@ impl Default for Change<'_> {
 }
 
 impl<'a> Change<'a> {
-    fn record(&mut self, event: &'a PaymentEvent) -> Result<(), PoisonError> {
+    fn record(&mut self, event: &'a PaymentEvent) {
         match event {
             PaymentEvent::PaymentCreated(created) => {
                 self.updated_at = created.created_at;
@@ -64,23 +63,23 @@ impl<'a> Change<'a> {
             }
             PaymentEvent::DepositDetected(detected) => {
                 self.updated_at = detected.at;
-                self.received.add(credited(detected.disposition, &detected.amount))?;
+                self.received.add(credited(detected.disposition, &detected.amount));
             }
             PaymentEvent::DepositReincluded(reincluded) => {
                 self.updated_at = reincluded.at;
-                self.received.add(credited(reincluded.disposition, &reincluded.amount))?;
+                self.received.add(credited(reincluded.disposition, &reincluded.amount));
             }
             PaymentEvent::DepositConfirmed(confirmed) => {
                 self.updated_at = confirmed.at;
                 self.confirmations = Some(confirmed.confirmations);
-                self.confirmed.add(credited(confirmed.disposition, &confirmed.amount))?;
+                self.confirmed.add(credited(confirmed.disposition, &confirmed.amount));
             }
             PaymentEvent::DepositOrphaned(orphaned) => {
                 self.updated_at = orphaned.at;
                 let amount = credited(orphaned.disposition, &orphaned.amount);
-                self.received.subtract(amount)?;
+                self.received.subtract(amount);
                 if orphaned.was_confirmed {
-                    self.confirmed.subtract(amount)?;
+                    self.confirmed.subtract(amount);
                 }
             }
             PaymentEvent::PaymentPartiallyPaid(standing)
@@ -93,7 +92,6 @@ impl<'a> Change<'a> {
             | PaymentEvent::PaymentReversed(standing)
             | PaymentEvent::PaymentReopened(standing) => self.stand(standing),
         }
-        Ok(())
     }
 
     fn stand(&mut self, standing: &'a Standing) {

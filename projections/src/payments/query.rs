@@ -71,13 +71,17 @@ pub struct PaymentFilter {
     pub created_to: Option<Timestamp>,
 }
 
+// Amounts are held within 128 bits: between the events of one command, which a batch may part, a sum can lie outside.
 const COLUMNS: &str = "
-    payments.id, merchant_id, order_id, amount_minor::text AS amount_minor, currency, decimals, asset, blockchain, status, flags,
-    payment_address, transaction_hash, required_confirmations, amount_received_minor::text AS amount_received_minor,
-    amount_confirmed_minor::text AS amount_confirmed_minor, callback_url, expires_at, created_at, updated_at, position,
+    payments.id, payments.merchant_id, payments.order_id, payments.amount_minor::text AS amount_minor, payments.currency,
+    payments.decimals, payments.asset, payments.blockchain, payments.status, payments.flags, payments.payment_address,
+    payments.transaction_hash, payments.required_confirmations,
+    LEAST(GREATEST(payments.amount_received_minor, 0), 340282366920938463463374607431768211455)::text AS amount_received_minor,
+    LEAST(GREATEST(payments.amount_confirmed_minor, 0), 340282366920938463463374607431768211455)::text AS amount_confirmed_minor,
+    payments.callback_url, payments.expires_at, payments.created_at, payments.updated_at, payments.position,
     CASE
         WHEN deposits.newest_block IS NULL THEN 0
-        WHEN chain_heads.height IS NULL THEN confirmations
+        WHEN chain_heads.height IS NULL THEN payments.confirmations
         ELSE LEAST(GREATEST(chain_heads.height - deposits.newest_block + 1, 0), 2147483647)::integer
     END AS live_confirmations";
 

@@ -104,16 +104,16 @@ pub async fn rebuild(
         None => ReadModel::ALL.to_vec(),
         Some(name) => vec![ReadModel::parse(name).ok_or_else(|| RebuildError::UnknownModel(name.to_owned()))?],
     };
-    // A connection of its own, closed at the end however that comes: its search_path must not return to the pool, and
-    // with it goes the lock that keeps a second rebuild away.
+    // A connection of its own, never returned to the pool: its search_path would go with it.
     let mut connection = pool.acquire().await?.detach();
-    let shadow = Shadow::create(&mut connection, &models).await?.ok_or(RebuildError::Running)?;
+    let Some(shadow) = Shadow::claim(&mut connection).await? else { return Err(RebuildError::Running) };
     let mut rebuild = Rebuild { connection, models, profiles, position: 0 };
-    rebuild.chase(&progress).await?;
-    shadow.analyze(&mut rebuild.connection, &rebuild.models).await?;
-    rebuild.finish(&shadow, &progress).await?;
-    let Rebuild { connection, models, position, .. } = rebuild;
-    connection.close().await?;
+    let done = rebuild.run(&shadow, &progress).await;
+    let Rebuild { mut connection, models, position, .. } = rebuild;
+    // If this fails, the lock goes with the connection, if a little later.
+    shadow.release(&mut connection).await.ok();
+    connection.close().await.ok();
+    done?;
     tracing::info!(position, models = ?models.iter().map(|model| model.as_str()).collect::<Vec<_>>(), "rebuilt");
     Ok(Rebuilt { models, position })
 }
@@ -127,6 +127,13 @@ struct Rebuild<'a> {
 }
 
 impl Rebuild<'_> {
+    async fn run(&mut self, shadow: &Shadow, progress: &impl Fn(Progress)) -> Result<(), RebuildError> {
+        shadow.create(&mut self.connection, &self.models).await?;
+        self.chase(progress).await?;
+        shadow.analyze(&mut self.connection, &self.models).await?;
+        self.finish(shadow, progress).await
+    }
+
     /// Runs after the follower until little is left.
     async fn chase(&mut self, progress: &impl Fn(Progress)) -> Result<(), RebuildError> {
         for _ in 0..CHASES_MAX {

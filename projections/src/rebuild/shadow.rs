@@ -7,6 +7,9 @@ use crate::model::ReadModel;
 /// Waiting for a table longer than this lets the readers behind us pass.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '2s'";
 
+/// The lock of a ledger's rebuild, with the ledger's schema as `$1`.
+const LOCK_KEY: &str = "hashtextextended('wopay projections rebuild ' || $1, 0)";
+
 /// The schema beside the live one. Names are quoted once, here.
 pub(super) struct Shadow {
     live: String,
@@ -14,26 +17,36 @@ pub(super) struct Shadow {
 }
 
 impl Shadow {
-    /// Makes the empty tables and puts them first in the connection's `search_path`; `None` when another rebuild of this
-    /// ledger is at work. Clears what an earlier one left.
-    pub(super) async fn create(
-        connection: &mut PgConnection,
-        models: &[ReadModel],
-    ) -> Result<Option<Self>, sqlx::Error> {
+    /// The schema beside the connection's own, for this connection alone until it [`release`](Self::release)s it; `None`
+    /// when another rebuild of this ledger is at work.
+    pub(super) async fn claim(connection: &mut PgConnection) -> Result<Option<Self>, sqlx::Error> {
         let shadow = Self::name(connection).await?;
-        if !shadow.lock(connection).await? {
-            return Ok(None);
-        }
-        let Self { live, beside } = &shadow;
+        let locked = sqlx::query_scalar(&format!("SELECT pg_try_advisory_lock({LOCK_KEY})"))
+            .bind(&shadow.live)
+            .fetch_one(connection)
+            .await?;
+        Ok(if locked { Some(shadow) } else { None })
+    }
+
+    /// Lets others rebuild.
+    pub(super) async fn release(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let statement = format!("SELECT pg_advisory_unlock({LOCK_KEY})");
+        sqlx::query(&statement).bind(&self.live).execute(connection).await?;
+        Ok(())
+    }
+
+    /// Makes the empty tables and puts them first in the connection's `search_path`. Clears what an earlier rebuild left.
+    pub(super) async fn create(&self, connection: &mut PgConnection, models: &[ReadModel]) -> Result<(), sqlx::Error> {
+        let Self { live, beside } = self;
         connection.execute(format!("DROP SCHEMA IF EXISTS {beside} CASCADE").as_str()).await?;
         connection.execute(format!("CREATE SCHEMA {beside}").as_str()).await?;
         for table in models.iter().flat_map(|model| model.tables()) {
             let statement = format!("CREATE TABLE {beside}.{table} (LIKE {live}.{table} INCLUDING ALL)");
             connection.execute(statement.as_str()).await?;
-            shadow.name_indexes(connection, table).await?;
+            self.name_indexes(connection, table).await?;
         }
         connection.execute(format!("SET search_path TO {beside}, {live}").as_str()).await?;
-        Ok(Some(shadow))
+        Ok(())
     }
 
     /// Lets the planner know the new tables, which nobody has analyzed yet.
@@ -66,14 +79,6 @@ impl Shadow {
         .fetch_one(connection)
         .await?;
         Ok(Self { live: row.try_get("live")?, beside: row.try_get("beside")? })
-    }
-
-    /// Held until the connection closes.
-    async fn lock(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-        sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended('wopay projections rebuild ' || $1, 0))")
-            .bind(&self.live)
-            .fetch_one(connection)
-            .await
     }
 
     /// `LIKE` names indexes by rules of its own; gives those of the new table the live ones' names.

@@ -1,0 +1,11 @@
+//! The read side on a real Postgres.
+#![allow(clippy::unwrap_used, reason = "a test reports by panicking")]
+
+mod merchants;
+mod payments;
+mod poison;
+mod property;
+mod rebuild;
+mod support;
+mod transactions;
+mod wide;

@@ -1,0 +1,121 @@
+//! What the read side must show, computed from the aggregates alone.
+
+use sqlx::PgPool;
+use wopay_domain::payment::{Deposit, DepositState, Disposition, PaymentState};
+use wopay_domain::{AssetId, MerchantId};
+use wopay_projections::{balances, merchants, payments, transactions};
+
+use super::ledger::Book;
+
+/// Asserts that every query shows what the aggregates hold.
+pub(crate) async fn assert_projected(pool: &PgPool, book: &Book) {
+    let opened: Vec<&PaymentState> = book.payments.values().filter_map(|(payment, _)| payment.state()).collect();
+    for payment in &opened {
+        assert_payment(pool, payment).await;
+        assert_deposits(pool, payment).await;
+    }
+    for (id, (merchant, _)) in &book.merchants {
+        assert_merchant(pool, merchant.state().unwrap()).await;
+        let own = opened.iter().copied().filter(|payment| payment.merchant_id == *id);
+        assert_balances(pool, *id, own.collect()).await;
+    }
+    assert_books_balance(pool).await;
+}
+
+async fn assert_payment(pool: &PgPool, payment: &PaymentState) {
+    let row = payments::find(pool, payment.merchant_id, payment.id).await.unwrap().unwrap();
+    let totals = payment.totals().unwrap();
+    assert_eq!(row.status, payment.status);
+    assert_eq!(row.flags, payment.flags);
+    assert_eq!(row.amount, payment.terms.amount);
+    assert_eq!(row.asset, payment.terms.asset);
+    assert_eq!(row.chain, payment.terms.chain);
+    assert_eq!(row.amount_received, totals.received);
+    assert_eq!(row.amount_confirmed, totals.confirmed);
+    assert_eq!(row.order_id, payment.order_id);
+    assert_eq!(row.payment_address, payment.terms.address);
+    assert_eq!(row.callback_url, payment.terms.callback_url);
+    assert_eq!(row.required_confirmations, payment.terms.policy.required_confirmations);
+    assert_eq!((row.expires_at, row.created_at), (payment.terms.expires_at, payment.created_at));
+    assert_eq!(row.updated_at, payment.updated_at);
+}
+
+async fn assert_deposits(pool: &PgPool, payment: &PaymentState) {
+    let rows = transactions::of_payment(pool, payment.merchant_id, payment.id).await.unwrap();
+    assert_eq!(rows.len(), payment.deposits.len());
+    for (key, deposit) in &payment.deposits {
+        let row =
+            rows.iter().find(|row| format!("{}:{}:{}", row.chain, row.transaction_hash, row.leg) == key.to_string());
+        let row = row.unwrap_or_else(|| panic!("no row for {key}"));
+        assert_eq!(row.status, deposit.state, "{key}");
+        assert_eq!(row.amount, deposit.amount, "{key}");
+        assert_eq!(row.disposition, deposit.disposition, "{key}");
+        assert_eq!((row.block_number, &row.block_hash), (Some(deposit.block.number), &deposit.block.hash), "{key}");
+        assert_eq!(row.block_time, deposit.block.time, "{key}");
+        assert_eq!(row.from_address, deposit.from, "{key}");
+        assert_eq!(row.to_address, payment.terms.address, "{key}");
+        assert_eq!(row.created_at, deposit.detected_at, "{key}");
+    }
+}
+
+async fn assert_merchant(pool: &PgPool, merchant: &wopay_domain::merchant::MerchantState) {
+    let row = merchants::find(pool, merchant.id).await.unwrap().unwrap();
+    assert_eq!(row.name, merchants::FORGOTTEN);
+    assert_eq!(row.email, None);
+    assert_eq!(row.suspended, merchant.suspended.is_some());
+    assert_eq!(row.webhook_url, merchant.webhook.as_ref().and_then(|webhook| webhook.url.clone()));
+    let live = merchant.api_keys.values().filter(|key| key.revoked_at.is_none());
+    let newest = live.max_by_key(|key| key.issued_at);
+    assert_eq!(row.api_key_prefix, newest.map(|key| key.prefix.clone()));
+    assert_eq!(row.api_secret, newest.map(|key| key.secret));
+}
+
+async fn assert_balances(pool: &PgPool, merchant: MerchantId, own: Vec<&PaymentState>) {
+    let credited = |state: DepositState| {
+        let deposits = own.iter().flat_map(|payment| payment.deposits.values());
+        let counting =
+            deposits.filter(move |deposit| deposit.state == state && deposit.disposition == Disposition::Credit);
+        counting.collect::<Vec<&Deposit>>()
+    };
+    let balances = balances::of_merchant(pool, merchant).await.unwrap().value;
+    let mut assets: Vec<&AssetId> = balances.iter().map(|row| &row.asset).collect();
+    assets.extend(credited(DepositState::Seen).iter().map(|deposit| deposit.amount.asset()));
+    assets.extend(credited(DepositState::Confirmed).iter().map(|deposit| deposit.amount.asset()));
+    for asset in assets {
+        let row = balances.iter().find(|row| row.asset == *asset).unwrap();
+        assert_eq!(row.available.to_string(), sum(pool, asset, credited(DepositState::Confirmed)).await);
+        assert_eq!(row.pending.to_string(), sum(pool, asset, credited(DepositState::Seen)).await);
+    }
+}
+
+/// In Postgres: wider than any integer here.
+async fn sum(pool: &PgPool, asset: &AssetId, deposits: Vec<&Deposit>) -> String {
+    let amounts = deposits.iter().filter(|deposit| deposit.amount.asset() == asset);
+    let amounts: Vec<String> = amounts.map(|deposit| deposit.amount.minor().to_string()).collect();
+    sqlx::query_scalar("SELECT COALESCE(sum(minor::numeric), 0)::text FROM unnest($1::text[]) AS minor")
+        .bind(amounts)
+        .fetch_one(pool)
+        .await
+        .unwrap()
+}
+
+async fn assert_books_balance(pool: &PgPool) {
+    for row in balances::trial_balance(pool).await.unwrap().value {
+        assert_eq!(row.debit, row.credit, "{}", row.asset);
+    }
+    let wrong: Vec<String> = sqlx::query_scalar(
+        "SELECT account || ' ' || asset
+         FROM account_balances
+         FULL JOIN (
+             SELECT account, asset,
+                    COALESCE(sum(amount_minor) FILTER (WHERE side = 'debit'), 0) AS debit,
+                    COALESCE(sum(amount_minor) FILTER (WHERE side = 'credit'), 0) AS credit
+             FROM ledger_postings GROUP BY account, asset
+         ) AS journal USING (account, asset)
+         WHERE (debit_minor, credit_minor) IS DISTINCT FROM (debit, credit)",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    assert_eq!(wrong, Vec::<String>::new());
+}

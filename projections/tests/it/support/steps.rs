@@ -1,0 +1,138 @@
+//! Random histories: what merchants, payers, chains and clocks may do to a ledger.
+
+use proptest::prelude::*;
+use uuid::Uuid;
+use wopay_domain::merchant::{MerchantCommand, MerchantPolicy, RegisterMerchant};
+use wopay_domain::payment::{DepositStage, LateDeposits, PaymentCommand};
+use wopay_domain::{ApiKeyId, Money, PaymentId, SecretRef};
+
+use super::actors::{asset, at, block, create, merchant_id, native, report};
+use super::ledger::Book;
+
+pub(crate) const MERCHANTS: u128 = 3;
+const PAYMENTS: u8 = 5;
+
+/// Something that happens. What the rules refuse does not happen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step {
+    Open { payment: u8, wide: bool, hold_late: bool },
+    Deposit { payment: u8, deposit: u8, block: u8, fork: u8, stage: u8, revision: u8 },
+    Expire { payment: u8 },
+    Cancel { payment: u8 },
+    IssueKey { merchant: u8, key: u8 },
+    RevokeKey { merchant: u8, key: u8 },
+    Webhook { merchant: u8, url: Option<u8> },
+    Suspend { merchant: u8 },
+    Reinstate { merchant: u8 },
+}
+
+/// Up to 60 steps, mostly deposits.
+pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let payment = || 0..PAYMENTS;
+    let merchant = || 0..MERCHANTS as u8;
+    let step = prop_oneof![
+        4 => (payment(), prop::bool::weighted(0.2), any::<bool>())
+            .prop_map(|(payment, wide, hold_late)| Step::Open { payment, wide, hold_late }),
+        12 => (payment(), 0_u8..4, 0_u8..3, 0_u8..2, 0_u8..3, 0_u8..12)
+            .prop_map(|(payment, deposit, block, fork, stage, revision)| Step::Deposit {
+                payment, deposit, block, fork, stage, revision,
+            }),
+        1 => payment().prop_map(|payment| Step::Expire { payment }),
+        1 => payment().prop_map(|payment| Step::Cancel { payment }),
+        1 => (merchant(), 0_u8..3).prop_map(|(merchant, key)| Step::IssueKey { merchant, key }),
+        1 => (merchant(), 0_u8..3).prop_map(|(merchant, key)| Step::RevokeKey { merchant, key }),
+        1 => (merchant(), prop::option::of(0_u8..3)).prop_map(|(merchant, url)| Step::Webhook { merchant, url }),
+        1 => merchant().prop_map(|merchant| Step::Suspend { merchant }),
+        1 => merchant().prop_map(|merchant| Step::Reinstate { merchant }),
+    ];
+    prop::collection::vec(step, 0..60)
+}
+
+/// Registers the merchants and lets the steps happen.
+pub(crate) fn run(book: &mut Book, steps: &[Step]) {
+    for number in 0..MERCHANTS {
+        let id = merchant_id(number);
+        let profile = SecretRef::from_uuid(Uuid::from_u128(number));
+        let register = RegisterMerchant { merchant_id: id, profile, policy: MerchantPolicy::default(), at: at(0) };
+        book.merchant(id, MerchantCommand::Register(register)).unwrap();
+    }
+    for (second, step) in (1..).zip(steps) {
+        take(book, second, *step);
+    }
+}
+
+fn payment_id(number: u8) -> PaymentId {
+    PaymentId::from_uuid(Uuid::from_u128(0xbbbb_0000_0000_0000_0000_0000_0000_0000 + u128::from(number)))
+}
+
+/// A refusal is an answer, too: the history goes on without.
+fn take(book: &mut Book, second: u32, step: Step) {
+    let now = at(second);
+    match step {
+        Step::Open { payment, wide, hold_late } => {
+            let merchant = merchant_id(u128::from(payment) % MERCHANTS);
+            let minor = if wide { u128::MAX } else { 1_000_000 };
+            let mut create = create(payment_id(payment), merchant, &format!("order {payment}"), minor, now);
+            // Block 2 is late, blocks 0 and 1 are not.
+            create.terms.expires_at = now.max(block(1, 0).time + std::time::Duration::from_secs(1));
+            create.terms.expires_at += std::time::Duration::from_micros(1);
+            create.terms.policy.late_deposits = if hold_late { LateDeposits::Hold } else { LateDeposits::Accept };
+            book.payment(payment_id(payment), PaymentCommand::Create(Box::new(create))).ok();
+        }
+        Step::Deposit { payment, deposit, block: number, fork, stage, revision } => {
+            let stage = match stage {
+                0 => DepositStage::Seen { confirmations: 1 },
+                1 => DepositStage::Confirmed { confirmations: 12 + second },
+                _ => DepositStage::Orphaned,
+            };
+            let amount = deposit_amount(payment, deposit, number, fork);
+            // One transaction pays several payments: the leg tells them apart.
+            let key = (u32::from(deposit), u32::from(payment));
+            let mut report = report(key, u64::from(revision), amount, block(u32::from(number) * 100, fork), stage);
+            report.at = now;
+            book.payment(payment_id(payment), PaymentCommand::ObserveDeposit(Box::new(report))).ok();
+        }
+        Step::Expire { payment } => {
+            book.payment(payment_id(payment), PaymentCommand::Expire { at: at(1_000_000) }).ok();
+        }
+        Step::Cancel { payment } => {
+            book.payment(payment_id(payment), PaymentCommand::Cancel { at: now }).ok();
+        }
+        merchant_step => take_merchant(book, second, merchant_step),
+    }
+}
+
+fn take_merchant(book: &mut Book, second: u32, step: Step) {
+    let now = at(second);
+    let key_id =
+        |merchant: u8, key: u8| ApiKeyId::from_uuid(Uuid::from_u128(u128::from(merchant) * 100 + u128::from(key)));
+    let secret = |number: u8| SecretRef::from_uuid(Uuid::from_u128(1_000 + u128::from(number)));
+    let (merchant, command) = match step {
+        Step::IssueKey { merchant, key } => {
+            let prefix = format!("wp_{merchant}_{key}");
+            let key_id = key_id(merchant, key);
+            (merchant, MerchantCommand::IssueApiKey { key_id, prefix, secret: secret(key), at: now })
+        }
+        Step::RevokeKey { merchant, key } => {
+            (merchant, MerchantCommand::RevokeApiKey { key_id: key_id(merchant, key), at: now })
+        }
+        Step::Webhook { merchant, url } => {
+            let url = url.map(|number| format!("https://shop.example/{number}"));
+            (merchant, MerchantCommand::ConfigureWebhook { url, secret: secret(9), at: now })
+        }
+        Step::Suspend { merchant } => (merchant, MerchantCommand::Suspend { reason: "risk".to_owned(), at: now }),
+        Step::Reinstate { merchant } => (merchant, MerchantCommand::Reinstate { at: now }),
+        Step::Open { .. } | Step::Deposit { .. } | Step::Expire { .. } | Step::Cancel { .. } => return,
+    };
+    book.merchant(merchant_id(u128::from(merchant)), command).ok();
+}
+
+/// What a deposit holds follows from where it stands: the same block always tells the same.
+fn deposit_amount(payment: u8, deposit: u8, block: u8, fork: u8) -> Money {
+    match (deposit, fork) {
+        // Dust of an asset that nobody asked for.
+        (3, _) => Money::new(7, native()),
+        (2, 1) => Money::new(u128::MAX, asset().id),
+        _ => Money::new(300_000 + u128::from(payment) * 1_000 + u128::from(block) * 400_000, asset().id),
+    }
+}
