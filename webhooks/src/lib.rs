@@ -11,6 +11,7 @@
 //!
 //! What is deliberately absent: no event is sent that is not in the ledger, no receiver is waited for by anybody but its
 //! own deliveries, no address is dialled that was not checked, no redirect is followed, no answer is read to its end.
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test reports by panicking"))]
 
 mod address;
 mod announcement;

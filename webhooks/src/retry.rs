@@ -19,8 +19,7 @@ pub struct RetrySchedule(Vec<Duration>);
 impl Default for RetrySchedule {
     /// At once, then after 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h: more than three days.
     fn default() -> Self {
-        let seconds =
-            [0, 5, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR];
+        let seconds = [0, 5, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR];
         Self(seconds.into_iter().map(Duration::from_secs).collect())
     }
 }
@@ -59,11 +58,11 @@ mod tests {
     #[test]
     fn ten_attempts_with_a_fifth_of_jitter() {
         let schedule = RetrySchedule::default();
-        let planned = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
+        let planned = [5_u64, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
         for (attempts, seconds) in (1..).zip(planned) {
             for _ in 0..200 {
                 let pause = schedule.pause_after(attempts, None).unwrap().as_millis();
-                let planned = u128::from(seconds as u32) * 1_000;
+                let planned = u128::from(seconds) * 1_000;
                 assert!((planned * 8 / 10..=planned * 12 / 10).contains(&pause), "{attempts}: {pause}");
             }
         }

@@ -47,6 +47,8 @@ pub(super) struct Limits {
 
 /// Claims what is due, the longest due first, within the limits. Jumps from lane to lane along the index and takes the
 /// head of each, so rows that wait in a full lane cost nothing. What others have just locked is left to them.
+///
+/// The array in the last step is for the planner: joined, it would take the picked rows for many and read the table.
 pub(super) async fn claim(pool: &PgPool, lanes: &Lanes, limits: Limits) -> Result<Vec<Job>, sqlx::Error> {
     let busy = lanes.columns();
     sqlx::query_as(
@@ -92,8 +94,7 @@ pub(super) async fn claim(pool: &PgPool, lanes: &Lanes, limits: Limits) -> Resul
          )
          UPDATE webhook_deliveries AS delivery
          SET lease = gen_random_uuid(), due_at = now() + $9::bigint * interval '1 millisecond'
-         FROM picked
-         WHERE delivery.id = picked.id
+         WHERE delivery.id = ANY (ARRAY (SELECT id FROM picked))
          RETURNING delivery.id, delivery.merchant_id, delivery.payment_id, delivery.event, delivery.url,
                    delivery.origin, delivery.body::text AS body, delivery.attempts, delivery.lease,
                    (SELECT secret_ref FROM webhook_endpoints e WHERE e.merchant_id = delivery.merchant_id)",

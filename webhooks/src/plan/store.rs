@@ -93,8 +93,7 @@ pub(super) async fn insert(tx: &mut PgConnection, planned: &[Planned]) -> Result
     if planned.is_empty() {
         return Ok(0);
     }
-    let bodies: Result<Vec<String>, _> =
-        planned.iter().map(|row| serde_json::to_string(&row.announcement)).collect();
+    let bodies: Result<Vec<String>, _> = planned.iter().map(|row| serde_json::to_string(&row.announcement)).collect();
     let inserted = sqlx::query(
         "INSERT INTO webhook_deliveries
              (id, merchant_id, payment_id, position, sequence, event, target, url, origin, body)

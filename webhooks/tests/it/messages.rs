@@ -70,8 +70,7 @@ async fn without_a_transaction_the_hash_is_null_and_signed_as_nothing() {
     assert_eq!(body["transaction_hash"], json!(null));
     assert_eq!(body["timestamp"], "2026-01-02T03:04:05Z");
     let (id, secret) = (payment.id.to_string(), SigningSecret::parse(&merchant.secret).unwrap());
-    let fields =
-        ["2026-01-02T03:04:05Z", "payment.expired", &id, "ORDER \"№ 7\"", "100.500000", "USDT", "expired", ""];
+    let fields = ["2026-01-02T03:04:05Z", "payment.expired", &id, "ORDER \"№ 7\"", "100.500000", "USDT", "expired", ""];
     assert_eq!(body["signature"], secret.sign_fields(&fields));
 }
 

@@ -1,6 +1,6 @@
 //! Which event is told to whom, and that replays tell nobody anything again.
 
-use wopay_domain::payment::{PaymentEvent, PaymentStatus};
+use wopay_domain::payment::{PaymentEvent, PaymentStatus, Standing};
 use wopay_eventbus::{EventHandler, HandlerError};
 use wopay_testkit::http_receiver;
 
@@ -15,6 +15,8 @@ fn row(event: &str, sequence: i64, target: &str, url: &str) -> (String, i64, Str
     (event.to_owned(), sequence, target.to_owned(), url.to_owned())
 }
 
+type StatusEvent = fn(Standing) -> PaymentEvent;
+
 const SHOP: &str = "https://shop.example/hook";
 const OTHER: &str = "https://other.example/hook";
 
@@ -23,7 +25,7 @@ async fn every_status_event_is_planned_in_its_name() {
     let world = World::new().await;
     let merchant = world.merchant(Some(SHOP)).await;
     let payment = world.payment(&merchant, None).await;
-    let events: [(fn(_) -> PaymentEvent, PaymentStatus, &str); 9] = [
+    let events: [(StatusEvent, PaymentStatus, &str); 9] = [
         (PaymentEvent::PaymentPartiallyPaid, PaymentStatus::PartiallyPaid, "payment.partially_paid"),
         (PaymentEvent::PaymentReopened, PaymentStatus::Pending, "payment.reopened"),
         (PaymentEvent::PaymentConfirming, PaymentStatus::Confirming, "payment.confirming"),
@@ -38,7 +40,8 @@ async fn every_status_event_is_planned_in_its_name() {
         world.happened(&payment, &event(standing(status))).await;
     }
     world.follow(0).await;
-    let expected: Vec<_> = (2..).zip(events).map(|(sequence, (_, _, name))| row(name, sequence, "endpoint", SHOP)).collect();
+    let expected: Vec<_> =
+        (2..).zip(events).map(|(sequence, (_, _, name))| row(name, sequence, "endpoint", SHOP)).collect();
     assert_eq!(planned(&world, &payment).await, expected);
 }
 
@@ -72,7 +75,7 @@ async fn a_replay_plans_nothing_again() {
         world.payment(&merchant, Some(OTHER)).await,
         world.payment(&silent, None).await,
     ];
-    let complete = async |event: fn(_) -> PaymentEvent| {
+    let complete = async |event: StatusEvent| {
         for payment in &payments {
             world.happened(payment, &event(standing(PaymentStatus::Completed))).await;
         }

@@ -21,9 +21,17 @@ async fn private_addresses_are_not_dialled_however_they_are_written() {
     let policy = Policy { allow_networks: vec!["10.1.2.0/24".parse().unwrap()] };
     let _running = world.deliver(DelivererConfig { policy, ..once(fast()) });
     let merchant = world.merchant(None).await;
-    for host in
-        ["127.0.0.1", "2130706433", "0x7f000001", "017700000001", "127.1", "0", "[::ffff:127.0.0.1]", "[::1]", "localhost"]
-    {
+    for host in [
+        "127.0.0.1",
+        "2130706433",
+        "0x7f000001",
+        "017700000001",
+        "127.1",
+        "0",
+        "[::ffff:127.0.0.1]",
+        "[::1]",
+        "localhost",
+    ] {
         for scheme in ["http", "https"] {
             let url = format!("{scheme}://{host}:{port}/");
             let payment = world.completed(&merchant, Some(&url)).await;

@@ -26,7 +26,8 @@ async fn a_failed_attempt_is_repeated_with_the_same_id_and_bytes() {
         assert_eq!(repeated.header("webhook-id"), received[0].header("webhook-id"));
     }
     let attempts = world.attempts(&payment).await;
-    let shape: Vec<_> = attempts.iter().map(|entry| (entry.attempt, entry.http_status, entry.error.is_none())).collect();
+    let shape: Vec<_> =
+        attempts.iter().map(|entry| (entry.attempt, entry.http_status, entry.error.is_none())).collect();
     // The broken answer had begun with 16 KiB, which is all that is read: its status stands.
     assert_eq!(shape, [(1, Some(500), false), (2, Some(200), true)]);
     assert_eq!(attempts[0].error.as_deref(), Some("the receiver answered 500"));
