@@ -111,6 +111,7 @@ fn is_token_byte(byte: u8) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test reports by panicking")]
 mod tests {
     use super::*;
 

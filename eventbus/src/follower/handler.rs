@@ -27,7 +27,8 @@ pub trait EventHandler: Send + Sync + 'static {
 /// Why a handler did not apply a batch.
 #[derive(Debug, thiserror::Error)]
 pub enum HandlerError {
-    /// The database failed. The batch is tried again, for as long as it takes.
+    /// The database failed. The batch is tried again, in smaller parts, for as long as it takes; unless the database
+    /// refuses the values made of one single event (SQLSTATE class 22 or 23) again and again: then that event is poison.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
     /// An event that this handler can never apply. The events before it are applied, then the follower stops.

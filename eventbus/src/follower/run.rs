@@ -14,8 +14,8 @@ use super::handler::{EventHandler, HandlerError};
 use super::status::FollowerStatus;
 use crate::backoff::{Backoff, PollPause};
 use crate::bus::Bus;
-use crate::log;
 use crate::pull::Pull;
+use crate::{checkpoint, log};
 
 const BATCH_EVENTS_MAX: i64 = 1_000;
 /// Announcements that may wait to be applied.
@@ -29,6 +29,8 @@ const POLL_MAX_UNFED: Duration = Duration::from_millis(250);
 /// While NATS should bring what there is: this bounds the cost of a silent loss.
 const POLL_MAX_FED: Duration = Duration::from_secs(1);
 const LOOK_AT_HEAD_EVERY: Duration = Duration::from_secs(1);
+/// So often may the database refuse what a handler makes of one single event before that event counts as poison.
+const REFUSALS_MAX: u32 = 5;
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(20);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(1);
 
@@ -110,11 +112,13 @@ impl Follower {
     async fn apply_until_it_works(&self, mut offer: Offer, limit: &mut i64) -> Result<Applied, Poisoned> {
         let mut delays = Backoff::new(RETRY_DELAY_MIN, RETRY_DELAY_MAX);
         let mut poison: Option<(i64, HandlerError)> = None;
+        let mut refused = 0;
         loop {
             let bounds = Bounds { limit: *limit, before: poison.as_ref().map(|(position, _)| *position) };
             match apply(&self.pool, &*self.handler, std::mem::replace(&mut offer, Offer::Log), bounds).await {
                 Ok(applied) => {
                     self.status.advanced(applied.position, applied.count, applied.from_log);
+                    self.status.set_failing(None);
                     match poison {
                         Some((position, error)) if applied.count == 0 => return Err(self.stop(position, &error)),
                         Some(_) => continue,
@@ -124,9 +128,16 @@ impl Follower {
                     return Ok(applied);
                 }
                 Err(HandlerError::Database(error)) => {
-                    // A smaller batch fits where a large one times out.
-                    *limit = (*limit / 2).max(1);
                     self.report_retry(&error);
+                    refused += u32::from(*limit == 1 && is_about_data(&error));
+                    if refused >= REFUSALS_MAX {
+                        let position = checkpoint::read(&self.pool, self.handler.name()).await;
+                        let position = position.unwrap_or_else(|_| self.status.position()) + 1;
+                        let error = HandlerError::Poison { position, source: error.into() };
+                        return Err(self.stop(position, &error));
+                    }
+                    // A smaller batch fits where a large one times out, and in the end shows which event it is.
+                    *limit = (*limit / 2).max(1);
                     delays.wait().await;
                 }
                 Err(error @ HandlerError::Poison { position, .. }) => match poison {
@@ -160,9 +171,17 @@ impl Follower {
 
     fn report_retry(&self, error: &sqlx::Error) {
         let follower = self.handler.name();
+        self.status.set_failing(Some(error.to_string()));
         metrics::counter!("wopay_eventbus_follower_retries_total", "follower" => follower.to_owned()).increment(1);
         tracing::warn!(follower, error = error as &dyn std::error::Error, "the database failed; trying again");
     }
+}
+
+/// Whether the database refused the values themselves (SQLSTATE classes 22, data exception, and 23, integrity violation):
+/// no later try will go better, unless another transaction is in the way.
+fn is_about_data(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
 }
 
 /// A handler that panics ends the task; readiness must not be the last to know.

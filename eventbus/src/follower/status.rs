@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::watch;
 
@@ -21,6 +21,7 @@ struct Shared {
     is_fed: AtomicBool,
     applied_from_log: AtomicU64,
     applied_from_nats: AtomicU64,
+    failing: Mutex<Option<String>>,
     poisoned: OnceLock<String>,
 }
 
@@ -35,6 +36,7 @@ impl FollowerStatus {
                 is_fed: AtomicBool::new(false),
                 applied_from_log: AtomicU64::new(0),
                 applied_from_nats: AtomicU64::new(0),
+                failing: Mutex::new(None),
                 poisoned: OnceLock::new(),
             }),
         }
@@ -77,6 +79,12 @@ impl FollowerStatus {
         (count(&self.shared.applied_from_log), count(&self.shared.applied_from_nats))
     }
 
+    /// Why the last try failed, while the follower tries again.
+    #[must_use]
+    pub fn failing(&self) -> Option<String> {
+        self.shared.failing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Why the follower has stopped for good, if it has.
     #[must_use]
     pub fn poisoned(&self) -> Option<String> {
@@ -108,6 +116,10 @@ impl FollowerStatus {
     pub(crate) fn set_head(&self, head: i64) {
         self.shared.head.store(head, Ordering::Relaxed);
         self.gauge("wopay_eventbus_follower_lag_events", self.lag());
+    }
+
+    pub(crate) fn set_failing(&self, reason: Option<String>) {
+        *self.shared.failing.lock().unwrap_or_else(PoisonError::into_inner) = reason;
     }
 
     pub(crate) fn set_fed(&self, is_fed: bool) {

@@ -110,37 +110,77 @@ pub(crate) async fn last_position(stream: &Stream) -> Option<i64> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test reports by panicking")]
 mod tests {
     use serde_json::json;
     use wopay_domain::RecordedEvent;
 
     use super::*;
 
-    #[test]
-    fn an_announcement_reads_as_the_event_that_postgres_holds() {
-        let recorded_at = "2026-01-02T03:04:05.000678Z".parse().unwrap();
-        let raw = RawEvent {
-            position: 7,
+    fn raw(position: i64) -> RawEvent {
+        RawEvent {
+            position,
             aggregate_type: "payment".to_owned(),
             aggregate_id: "a".to_owned(),
-            sequence: 2,
+            sequence: position,
             event_type: "PaymentCreated".to_owned(),
             event_version: "1.0".to_owned(),
             payload: "{ \"amount\":\n \"1\" }".to_owned(),
             metadata: "{\"actor\": \"operator\"}".to_owned(),
-            recorded_at,
-        };
+            recorded_at: "2026-01-02T03:04:05.000678Z".parse().unwrap(),
+        }
+    }
+
+    fn raw_range(positions: std::ops::RangeInclusive<i64>) -> Vec<RawEvent> {
+        positions.map(raw).collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_relay_that_does_not_know_it_was_replaced_is_refused() {
+        let nats = wopay_testkit::nats().await;
+        let leads = Bus::connect(&nats.url, "main").await.unwrap();
+        let led = Bus::connect(&nats.url, "main").await.unwrap();
+        let mut cursor = Cursor { position: 0, sequence: 0 };
+        let mut stale = cursor;
+        publish(&leads, &raw_range(1..=10), &mut cursor).await.unwrap();
+        assert_eq!(cursor, Cursor { position: 10, sequence: 10 });
+
+        let error = publish(&led, &raw_range(11..=20), &mut stale).await.unwrap_err();
+        assert_eq!(error.kind(), PublishErrorKind::WrongLastSequence);
+        assert_eq!(stale, Cursor { position: 0, sequence: 0 });
+        let stream = leads.ensure_events().await.unwrap();
+        assert_eq!(stream.cached_info().state.last_sequence, 10, "nothing of it is stored");
+        assert_eq!(last_position(&stream).await, Some(10));
+
+        publish(&leads, &raw_range(11..=1_500), &mut cursor).await.unwrap();
+        assert_eq!(cursor, Cursor { position: 1_500, sequence: 1_500 });
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_too_large_for_nats_is_passed_over() {
+        let nats = wopay_testkit::nats().await;
+        let bus = Bus::connect(&nats.url, "main").await.unwrap();
+        let mut events = raw_range(1..=3);
+        events[1].payload = format!("\"{}\"", "x".repeat(2 * 1024 * 1024));
+        let mut cursor = Cursor { position: 0, sequence: 0 };
+        publish(&bus, &events, &mut cursor).await.unwrap();
+        assert_eq!(cursor, Cursor { position: 3, sequence: 2 });
+    }
+
+    #[test]
+    fn an_announcement_reads_as_the_event_that_postgres_holds() {
+        let raw = raw(7);
         let read: RecordedEvent = serde_json::from_slice(&announcement(&raw).unwrap()).unwrap();
         let expected = RecordedEvent {
             position: 7,
             aggregate_type: "payment".to_owned(),
             aggregate_id: "a".to_owned(),
-            sequence: 2,
+            sequence: 7,
             event_type: "PaymentCreated".to_owned(),
             event_version: "1.0".to_owned(),
             payload: json!({"amount": "1"}),
             metadata: json!({"actor": "operator"}),
-            recorded_at,
+            recorded_at: raw.recorded_at,
         };
         assert_eq!(read, expected);
     }

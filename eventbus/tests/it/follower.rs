@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
+use sqlx::Executor;
 use tokio_util::sync::CancellationToken;
 use wopay_domain::RecordedEvent;
 use wopay_eventbus::{EventHandler, Follower, HandlerError, checkpoint, log, subjects};
@@ -27,7 +28,6 @@ async fn announced_events_are_applied_without_a_poll() {
         tokio::time::timeout(SOON, status.reached(position)).await.unwrap();
         fastest = fastest.min(start.elapsed());
     }
-    eprintln!("fastest {fastest:?}");
     assert!(fastest < Duration::from_millis(200), "from append to applied: {fastest:?} at best");
     assert_eq!(tracer.commits.load(Ordering::SeqCst), i64::try_from(tracer.calls.load(Ordering::SeqCst)).unwrap());
     eventually("no lag", SOON, async || (status.lag() == 0).then_some(())).await;
@@ -45,7 +45,6 @@ async fn in_good_weather_nats_brings_the_events() {
     world.load(5_000, 10).await.unwrap();
     world.assert_applied_exactly_once("tracer").await;
     let (from_log, from_nats) = status.applied_from_log_and_nats();
-    eprintln!("from_nats {from_nats} log {from_log}");
     assert!(from_nats > from_log, "{from_nats} events came from NATS, {from_log} from the log");
     follower.stop().await;
     relay.stop().await;
@@ -84,6 +83,9 @@ async fn two_instances_apply_as_one() {
     first.kill().await;
     world.load(1_000, 10).await.unwrap();
     world.assert_applied_exactly_once("tracer").await;
+    for tracer in [tracer, other] {
+        assert_eq!(tracer.refused.load(Ordering::SeqCst), 0, "an event was given to both");
+    }
     second.stop().await;
     relay.stop().await;
 }
@@ -174,6 +176,20 @@ async fn a_poison_event_stops_its_follower_and_no_other() {
     for running in [follower, healed, relay] {
         running.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_the_database_refuses_for_ever_is_poison() {
+    let world = World::new().await;
+    world.append(40).await;
+    // What the handler makes of this event breaks a constraint.
+    world.pool().execute("INSERT INTO trace (follower, position, token) VALUES ('tracer', 23, '')").await.unwrap();
+    let (follower, status) = world.follower(&Tracer::new("tracer"));
+    let reason = eventually("the poison to be found", SOON, async || status.poisoned()).await;
+    assert!(reason.starts_with("the event at position 23 cannot be applied: "), "{reason}");
+    assert!(reason.contains("trace_follower_position_key"), "{reason}");
+    tokio::time::timeout(SOON, follower.task).await.unwrap().unwrap();
+    assert_eq!(status.position(), 22);
 }
 
 struct Panicking;

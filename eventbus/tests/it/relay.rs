@@ -104,3 +104,30 @@ async fn a_backlog_is_not_announced() {
     follower.stop().await;
     relay.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ledgers_on_one_nats_do_not_meet() {
+    let main = World::new().await;
+    let other = main.beside("other").await;
+    let relays = [main.relay(), other.relay()];
+    let (first, first_status) = main.follower(&Tracer::new("tracer"));
+    let (second, second_status) = other.follower(&Tracer::new("tracer"));
+    for (world, status) in [(&main, &first_status), (&other, &second_status)] {
+        world.wait_until_fed(status).await;
+        world.wait_until_led().await;
+    }
+    let loads = [main.load(2_000, 10), other.load(3_000, 10)];
+    for load in loads {
+        load.await.unwrap();
+    }
+    for (world, status) in [(&main, &first_status), (&other, &second_status)] {
+        world.assert_applied_exactly_once("tracer").await;
+        world.wait_until_announced().await;
+        assert_gapless(&world.announced().await);
+        let (from_log, from_nats) = status.applied_from_log_and_nats();
+        assert!(from_nats > from_log, "{from_nats} events came from NATS, {from_log} from the log");
+    }
+    for running in relays.into_iter().chain([first, second]) {
+        running.stop().await;
+    }
+}

@@ -20,17 +20,29 @@ use wopay_testkit::{TestDatabase, TestNats, database, eventually, nats};
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 pub(crate) const LEDGER: &str = "main";
 
-/// A database, a nats-server and a connection, of the test's own.
+/// A ledger with a database, a nats-server and a connection of its own.
 pub(crate) struct World {
     pub(crate) database: TestDatabase,
-    pub(crate) nats: TestNats,
+    nats_url: String,
+    nats: Option<TestNats>,
     pub(crate) bus: Bus,
     pub(crate) signal: AppendSignal,
 }
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let (database, nats) = tokio::join!(database(), nats());
+        let nats = nats().await;
+        let world = Self::on(&nats.url, LEDGER).await;
+        Self { nats: Some(nats), ..world }
+    }
+
+    /// Another ledger on the same nats-server.
+    pub(crate) async fn beside(&self, ledger: &str) -> Self {
+        Self::on(&self.nats_url, ledger).await
+    }
+
+    async fn on(nats_url: &str, ledger: &str) -> Self {
+        let database = database().await;
         database
             .pool
             .execute(
@@ -44,8 +56,17 @@ impl World {
             )
             .await
             .unwrap();
-        let bus = Bus::connect(&nats.url, LEDGER).await.unwrap();
-        Self { database, nats, bus, signal: AppendSignal::new() }
+        let bus = Bus::connect(nats_url, ledger).await.unwrap();
+        Self { database, nats_url: nats_url.to_owned(), nats: None, bus, signal: AppendSignal::new() }
+    }
+
+    pub(crate) fn nats(&mut self) -> &mut TestNats {
+        self.nats.as_mut().unwrap()
+    }
+
+    /// Connects anew.
+    pub(crate) async fn reconnect(&mut self) {
+        self.bus = Bus::connect(&self.nats_url, self.bus.ledger()).await.unwrap();
     }
 
     pub(crate) fn pool(&self) -> &PgPool {
@@ -53,11 +74,19 @@ impl World {
     }
 
     pub(crate) fn relay(&self) -> Running {
-        Running::start(|token| Relay::new(self.pool().clone(), self.bus.clone(), self.signal.clone()).run(token))
+        self.relay_on(self.pool())
+    }
+
+    pub(crate) fn relay_on(&self, pool: &PgPool) -> Running {
+        Running::start(|token| Relay::new(pool.clone(), self.bus.clone(), self.signal.clone()).run(token))
     }
 
     pub(crate) fn follower(&self, handler: &Arc<Tracer>) -> (Running, FollowerStatus) {
-        let follower = Follower::new(self.pool().clone(), self.bus.clone(), Arc::clone(handler) as _);
+        self.follower_on(self.pool(), handler)
+    }
+
+    pub(crate) fn follower_on(&self, pool: &PgPool, handler: &Arc<Tracer>) -> (Running, FollowerStatus) {
+        let follower = Follower::new(pool.clone(), self.bus.clone(), Arc::clone(handler) as _);
         let status = follower.status();
         (Running::start(|token| follower.run(token)), status)
     }
@@ -114,12 +143,12 @@ impl World {
 
     /// A plain client, beside the bus.
     pub(crate) async fn jetstream(&self) -> jetstream::Context {
-        jetstream::new(async_nats::connect(&self.nats.url).await.unwrap())
+        jetstream::new(async_nats::connect(&self.nats_url).await.unwrap())
     }
 
     /// The positions in the event stream, in its order.
     pub(crate) async fn announced(&self) -> Vec<i64> {
-        let stream = self.jetstream().await.get_stream(subjects::events_stream(LEDGER)).await.unwrap();
+        let stream = self.jetstream().await.get_stream(subjects::events_stream(self.bus.ledger())).await.unwrap();
         let config = pull::Config { ack_policy: AckPolicy::None, ..pull::Config::default() };
         let consumer = stream.create_consumer(config).await.unwrap();
         let mut left = stream.cached_info().state.messages;
@@ -144,7 +173,7 @@ impl World {
     }
 
     pub(crate) async fn last_announced(&self) -> Option<i64> {
-        let stream = self.jetstream().await.get_stream(subjects::events_stream(LEDGER)).await.ok()?;
+        let stream = self.jetstream().await.get_stream(subjects::events_stream(self.bus.ledger())).await.ok()?;
         let last = stream.get_raw_message(stream.cached_info().state.last_sequence).await.ok()?;
         last.headers.get(subjects::POSITION_HEADER)?.as_str().parse().ok()
     }
@@ -217,6 +246,8 @@ pub(crate) struct Tracer {
     /// The most events it was given at once.
     pub(crate) batch_max: AtomicUsize,
     pub(crate) commits: AtomicI64,
+    /// How often what it wrote was refused: what it was given had been applied already.
+    pub(crate) refused: AtomicUsize,
 }
 
 impl Tracer {
@@ -233,6 +264,7 @@ impl Tracer {
             calls: AtomicUsize::new(0),
             batch_max: AtomicUsize::new(0),
             commits: AtomicI64::new(0),
+            refused: AtomicUsize::new(0),
         })
     }
 
@@ -259,12 +291,16 @@ impl EventHandler for Tracer {
             return Err(HandlerError::Poison { position: event.position, source: "it tastes bad".into() });
         }
         let tokens = events.iter().map(|event| event.payload["token"].as_str().unwrap().to_owned());
-        sqlx::query("INSERT INTO trace (follower, position, token) SELECT $1, * FROM unnest($2::bigint[], $3::text[])")
-            .bind(self.name)
-            .bind(events.iter().map(|event| event.position).collect::<Vec<_>>())
-            .bind(tokens.collect::<Vec<_>>())
-            .execute(&mut *tx)
-            .await?;
+        let written = sqlx::query(
+            "INSERT INTO trace (follower, position, token) SELECT $1, * FROM unnest($2::bigint[], $3::text[])",
+        )
+        .bind(self.name)
+        .bind(events.iter().map(|event| event.position).collect::<Vec<_>>())
+        .bind(tokens.collect::<Vec<_>>())
+        .execute(&mut *tx)
+        .await;
+        self.refused.fetch_add(usize::from(written.is_err()), Ordering::SeqCst);
+        written?;
         self.calls.fetch_add(1, Ordering::SeqCst);
         let fails = |left: usize| left.checked_sub(1);
         if self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fails).is_ok() {

@@ -1,9 +1,11 @@
-//! NATS goes away, hangs, forgets, and comes back, under load.
+//! NATS goes away, hangs, forgets, and comes back, under load; connections to Postgres die.
 
-use std::sync::Arc;
+use std::str::FromStr;
 use std::time::Duration;
 
-use wopay_eventbus::{Bus, FollowerStatus, subjects};
+use sqlx::Executor;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use wopay_eventbus::{FollowerStatus, subjects};
 use wopay_testkit::eventually;
 
 use crate::support::{LEDGER, Running, SOON, Tracer, World};
@@ -80,14 +82,14 @@ async fn the_stream_is_purged_under_load() {
 async fn nats_is_down_for_a_while() {
     let mut station = Station::new().await;
     let load = station.world.load(4_000, 10);
-    station.world.nats.stop().await;
+    station.world.nats().stop().await;
     load.await.unwrap();
     // Without NATS, from Postgres.
     station.world.assert_applied_exactly_once("first").await;
     station.world.assert_applied_exactly_once("second").await;
     assert!(!station.status.is_fed());
     let load = station.world.load(2_000, 10);
-    station.world.nats.start_again().await;
+    station.world.nats().start_again().await;
     load.await.unwrap();
     station.assert_recovers().await;
 }
@@ -97,8 +99,8 @@ async fn nats_crashes_under_load() {
     let mut station = Station::new().await;
     let load = station.world.load(10_000, 10);
     for _ in 0..3 {
-        station.world.nats.crash().await;
-        station.world.nats.start_again().await;
+        station.world.nats().crash().await;
+        station.world.nats().start_again().await;
         eventually("NATS to be back", SOON, async || station.world.bus.is_connected().then_some(())).await;
     }
     load.await.unwrap();
@@ -109,9 +111,9 @@ async fn nats_crashes_under_load() {
 async fn nats_comes_back_with_nothing() {
     let mut station = Station::new().await;
     let load = station.world.load(5_000, 10);
-    station.world.nats.wipe().await;
+    station.world.nats().wipe().await;
     station.world.append(100).await;
-    station.world.nats.start_again().await;
+    station.world.nats().start_again().await;
     load.await.unwrap();
     station.assert_recovers().await;
 }
@@ -119,26 +121,50 @@ async fn nats_comes_back_with_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nats_hangs() {
     let mut station = Station::new().await;
-    station.world.nats.pause();
+    station.world.nats().pause();
     station.world.load(1_000, 10).await.unwrap();
     station.world.assert_applied_exactly_once("first").await;
     station.world.assert_applied_exactly_once("second").await;
-    station.world.nats.resume();
+    station.world.nats().resume();
     station.assert_recovers().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nats_is_not_there_at_the_start() {
     let mut world = World::new().await;
-    world.nats.wipe().await;
-    world.bus = Bus::connect(&world.nats.url, LEDGER).await.unwrap();
+    world.nats().wipe().await;
+    world.reconnect().await;
     assert!(!world.bus.is_connected());
     let tracer = Tracer::new("first");
     let (first, status) = world.follower(&tracer);
-    let (second, _) = world.follower(&Arc::clone(&Tracer::new("second")));
+    let (second, _) = world.follower(&Tracer::new("second"));
     let running = vec![world.relay(), first, second];
     world.load(500, 10).await.unwrap();
     world.assert_applied_exactly_once("first").await;
-    world.nats.start_again().await;
+    world.nats().start_again().await;
+    Station { world, running, status }.assert_recovers().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_to_postgres_die_under_load() {
+    let world = World::new().await;
+    let options = PgConnectOptions::from_str(&world.database.url).unwrap().application_name("victim");
+    let pool = PgPoolOptions::new().max_connections(5).connect_with(options).await.unwrap();
+    let (first, status) = world.follower_on(&pool, &Tracer::new("first"));
+    let (second, _) = world.follower_on(&pool, &Tracer::new("second"));
+    let running = vec![world.relay_on(&pool), first, second];
+    let load = world.load(6_000, 10);
+    while !load.is_finished() {
+        let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                    WHERE datname = current_database() AND application_name = 'victim'";
+        world.pool().execute(kill).await.unwrap();
+        let before = status.position();
+        eventually("the follower to go on", SOON, async || {
+            (status.position() > before || load.is_finished()).then_some(())
+        })
+        .await;
+    }
+    load.await.unwrap();
+    assert_eq!(status.poisoned(), None);
     Station { world, running, status }.assert_recovers().await;
 }
