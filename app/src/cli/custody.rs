@@ -1,0 +1,56 @@
+//! `wopay custody …`.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use wopay_custody::{KeyStore, WhenMissing};
+
+use crate::config::Loaded;
+use crate::context::Administration;
+use crate::keys;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Make the wallet of this installation, if it has none. Development does this by itself.
+    Init,
+    /// Use the wallet of these BIP-39 words. Refused when there is another one, or addresses of another one.
+    Import {
+        /// A file that holds the words.
+        #[arg(long, value_name = "FILE")]
+        mnemonic_file: PathBuf,
+    },
+    /// Print the wallet's BIP-39 words, for the backup on paper. Whoever has them has the money.
+    Export,
+}
+
+impl Command {
+    pub(super) async fn run(self, loaded: Loaded) -> anyhow::Result<()> {
+        let administration = Administration::open(loaded).await?;
+        let done = self.act(&administration).await;
+        administration.close().await;
+        super::print_line(&done?);
+        Ok(())
+    }
+
+    async fn act(self, administration: &Administration) -> anyhow::Result<String> {
+        let master = keys::master_key(&administration.config)?;
+        let pool = &administration.pool;
+        match self {
+            Self::Init => {
+                let store = KeyStore::open(pool, &master, WhenMissing::Create).await.context("no wallet was made")?;
+                Ok(format!("The wallet is {}. Back it up: `wopay custody export`.", store.fingerprint()))
+            }
+            Self::Import { mnemonic_file } => {
+                let words = std::fs::read_to_string(&mnemonic_file)
+                    .with_context(|| format!("cannot read {}", mnemonic_file.display()))?;
+                let store = KeyStore::import(pool, &master, words.trim()).await.context("no wallet was imported")?;
+                Ok(format!("The wallet is {}.", store.fingerprint()))
+            }
+            Self::Export => {
+                let store =
+                    KeyStore::open(pool, &master, WhenMissing::Refuse).await.context("cannot open the wallet")?;
+                Ok(store.export_mnemonic().to_string())
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! `wopay merchant …`.
+
+use anyhow::{Context as _, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{SubsecRound as _, Utc};
+use rand::TryRngCore as _;
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+use wopay_commands::{Claim, ExecuteError};
+use wopay_domain::merchant::{MerchantCommand, MerchantPolicy, RegisterMerchant};
+use wopay_domain::{Actor, ApiKeyId, MerchantId, Metadata, SecretRef};
+
+use crate::config::Loaded;
+use crate::context::Administration;
+
+/// The first characters of an API key that may be shown.
+const PREFIX_CHARACTERS: usize = 11;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Register a merchant with an API key and a webhook secret. They are printed once and cannot be shown again.
+    Create(Create),
+    /// Make an API key useless, for ever and at once.
+    RevokeKey {
+        /// The merchant.
+        #[arg(long)]
+        merchant: MerchantId,
+        /// The key's id.
+        #[arg(long)]
+        key: ApiKeyId,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Create {
+    /// The merchant's name.
+    #[arg(long)]
+    name: String,
+    /// Its e-mail address; one merchant each.
+    #[arg(long)]
+    email: String,
+    /// Where its webhooks go [default: only to the payments' own callback URLs].
+    #[arg(long)]
+    webhook_url: Option<String>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a new merchant is told once.
+struct Credentials {
+    merchant_id: MerchantId,
+    api_key_id: ApiKeyId,
+    api_key: String,
+    api_secret: String,
+    webhook_secret: String,
+}
+
+impl Command {
+    pub(super) async fn run(self, loaded: Loaded) -> anyhow::Result<()> {
+        let administration = Administration::open(loaded).await?;
+        let done = match &self {
+            Self::Create(create) => create.run(&administration).await,
+            Self::RevokeKey { merchant, key } => revoke(&administration, *merchant, *key).await,
+        };
+        administration.close().await;
+        done
+    }
+}
+
+impl Create {
+    async fn run(&self, administration: &Administration) -> anyhow::Result<()> {
+        self.check(administration)?;
+        let credentials = register(self, administration).await?;
+        super::print_line(&if self.json { credentials.as_json() } else { credentials.as_text() });
+        Ok(())
+    }
+
+    fn check(&self, administration: &Administration) -> anyhow::Result<()> {
+        let printable = |text: &str| !text.trim().is_empty() && !text.chars().any(char::is_control);
+        if !printable(&self.name) || self.name.chars().count() > 255 {
+            bail!("--name has 1 to 255 printable characters");
+        }
+        let (local, domain) = self.email.rsplit_once('@').unwrap_or_default();
+        let blank = self.email.chars().any(|c| c.is_whitespace() || c.is_control());
+        if local.is_empty() || domain.is_empty() || blank || self.email.len() > 254 {
+            bail!("--email must be an e-mail address, got {:?}", self.email);
+        }
+        if let Some(url) = &self.webhook_url {
+            wopay_webhooks::validate_url(url, &administration.config.webhooks.policy())
+                .with_context(|| format!("--webhook-url {url:?} is refused"))?;
+        }
+        Ok(())
+    }
+}
+
+async fn register(create: &Create, administration: &Administration) -> anyhow::Result<Credentials> {
+    let credentials = Credentials {
+        merchant_id: MerchantId::from_uuid(Uuid::now_v7()),
+        api_key_id: ApiKeyId::from_uuid(Uuid::now_v7()),
+        api_key: format!("wk_{}", random_text()?),
+        api_secret: format!("ws_{}", random_text()?),
+        webhook_secret: wopay_webhooks::generate_secret()
+            .context("the system has no randomness")?
+            .expose_secret()
+            .to_owned(),
+    };
+    let subject = credentials.merchant_id.as_uuid();
+    let seal = async |kind: &str, text: &str| -> anyhow::Result<SecretRef> {
+        let reference = administration.vault.store(subject, kind, text.as_bytes()).await;
+        Ok(SecretRef::from_uuid(reference.context("cannot seal a secret")?))
+    };
+    let profile = seal("profile", &json!({ "name": create.name, "email": create.email }).to_string()).await?;
+    let api_secret = seal("api-secret", &credentials.api_secret).await?;
+    let webhook_secret = seal("webhook-secret", &credentials.webhook_secret).await?;
+
+    let at = Utc::now().trunc_subsecs(6);
+    let register =
+        RegisterMerchant { merchant_id: credentials.merchant_id, profile, policy: MerchantPolicy::default(), at };
+    let then = vec![
+        MerchantCommand::IssueApiKey {
+            key_id: credentials.api_key_id,
+            prefix: credentials.api_key.chars().take(PREFIX_CHARACTERS).collect(),
+            secret: api_secret,
+            at,
+        },
+        MerchantCommand::ConfigureWebhook { url: create.webhook_url.clone(), secret: webhook_secret, at },
+    ];
+    let key_hash = hex::encode(Sha256::digest(credentials.api_key.as_bytes()));
+    let claims = vec![Claim::api_key(&key_hash, credentials.api_key_id)];
+    let email_digest = administration.vault.digest(&create.email.to_lowercase());
+    match administration.ledger.register_merchant(register, &email_digest, then, claims, &operator()).await {
+        Ok(_) => Ok(credentials),
+        Err(error) => {
+            // Nothing refers to what was sealed.
+            if let Err(error) = administration.vault.delete_subject(subject).await {
+                tracing::warn!(error = %error, "sealed values of a merchant that was not registered are left over");
+            }
+            match error {
+                ExecuteError::ClaimTaken(_) => bail!("a merchant with the e-mail address {} exists", create.email),
+                error => Err(error).context("the merchant was not registered"),
+            }
+        }
+    }
+}
+
+async fn revoke(administration: &Administration, merchant: MerchantId, key: ApiKeyId) -> anyhow::Result<()> {
+    let command = MerchantCommand::RevokeApiKey { key_id: key, at: Utc::now().trunc_subsecs(6) };
+    let executed = administration.ledger.execute_merchant(merchant, command, Vec::new(), &operator()).await;
+    let executed = executed.context("the key was not revoked")?;
+    super::print_line(match executed.position {
+        Some(_) => "The key is revoked.",
+        None => "The key was revoked already.",
+    });
+    Ok(())
+}
+
+fn operator() -> Metadata {
+    Metadata { actor: Actor::Operator, request_id: None, command_id: Some(Uuid::now_v7().to_string()) }
+}
+
+/// 256 random bits, URL-safe.
+fn random_text() -> anyhow::Result<String> {
+    let mut bytes = [0_u8; 32];
+    rand::rngs::OsRng.try_fill_bytes(&mut bytes).context("the system has no randomness")?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+impl Credentials {
+    fn as_json(&self) -> String {
+        json!({
+            "merchant_id": self.merchant_id,
+            "api_key_id": self.api_key_id,
+            "api_key": self.api_key,
+            "api_secret": self.api_secret,
+            "webhook_secret": self.webhook_secret,
+        })
+        .to_string()
+    }
+
+    fn as_text(&self) -> String {
+        format!(
+            "Merchant        {}\nAPI key         {}\nAPI key id      {}\nAPI secret      {}\nWebhook secret  {}\n\n\
+             Keep them now: they are not shown again.",
+            self.merchant_id, self.api_key, self.api_key_id, self.api_secret, self.webhook_secret,
+        )
+    }
+}

@@ -1,0 +1,116 @@
+//! The command line.
+
+mod chains;
+mod custody;
+mod merchant;
+mod migrate;
+mod projections;
+mod serve;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Loaded};
+
+/// WoPay: a self-hosted Web3 payment gateway on an event-sourced ledger.
+#[derive(Debug, Parser)]
+#[command(
+    name = "wopay",
+    version,
+    propagate_version = true,
+    after_help = "\
+Every key of the configuration can be set by a variable: `listen` by WOPAY_LISTEN, `custody.address_pool` by \
+WOPAY_CUSTODY_ADDRESS_POOL, `chains.bsc.rpc` by WOPAY_CHAINS_BSC_RPC (a list has commas)."
+)]
+pub(crate) struct Cli {
+    /// The configuration file [default: wopay.toml, if there is one].
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway: every role, or those named.
+    Serve(serve::Args),
+    /// Bring the database to this version's schema.
+    Migrate,
+    /// Manage merchants.
+    #[command(subcommand)]
+    Merchant(merchant::Command),
+    /// Make, import or back up the wallet.
+    #[command(subcommand)]
+    Custody(custody::Command),
+    /// Manage the read side.
+    #[command(subcommand)]
+    Projections(projections::Command),
+    /// Look at the configured chains.
+    #[command(subcommand)]
+    Chains(chains::Command),
+}
+
+impl Cli {
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// What went wrong, with its causes; the process then ends with exit code 1.
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let mut loaded = self.load()?;
+        match self.command {
+            Command::Serve(args) => {
+                args.apply(&mut loaded.config);
+                crate::telemetry::init_logs(&loaded.config.log)?;
+                serve::run(args, loaded).await
+            }
+            command => {
+                // Results go to standard output; only what goes wrong is logged.
+                if loaded.config.log.filter == config::DEFAULT_LOG_FILTER {
+                    loaded.config.log.filter = "warn".to_owned();
+                }
+                crate::telemetry::init_logs(&loaded.config.log)?;
+                command.run(loaded).await
+            }
+        }
+    }
+
+    fn load(&self) -> anyhow::Result<Loaded> {
+        // Variables that are no valid Unicode cannot be ours.
+        let variables: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Ok(config::load(self.config.as_deref(), &variables)?)
+    }
+}
+
+impl Command {
+    async fn run(self, loaded: Loaded) -> anyhow::Result<()> {
+        match self {
+            Self::Serve(_) => unreachable!(),
+            Self::Migrate => migrate::run(loaded).await,
+            Self::Merchant(command) => command.run(loaded).await,
+            Self::Custody(command) => command.run(loaded).await,
+            Self::Projections(command) => command.run(loaded).await,
+            Self::Chains(command) => command.run(loaded).await,
+        }
+    }
+}
+
+/// Prints a line of output; a reader that went away (`wopay … | head`) is no error.
+fn print_line(line: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

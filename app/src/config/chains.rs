@@ -1,0 +1,182 @@
+//! Chains as configuration: a new EVM chain is a table in the file and nothing else.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use url::Url;
+use wopay_domain::money::MAX_DECIMALS;
+use wopay_domain::{Asset, AssetId, ChainCatalog, ChainFamily, ChainName, ChainSpec};
+
+use super::ConfigError;
+
+/// Every chain, by name.
+pub(crate) type Chains = BTreeMap<String, ChainConfig>;
+
+/// One chain.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChainConfig {
+    pub(crate) kind: ChainFamily,
+    /// EIP-155 chain id; required for `kind = "evm"`.
+    pub(crate) chain_id: Option<u64>,
+    /// JSON-RPC endpoints, the preferred one first.
+    #[serde(default)]
+    pub(crate) rpc: Vec<Url>,
+    /// Names of variables that hold endpoints (which carry keys).
+    #[serde(default)]
+    pub(crate) rpc_env: Vec<String>,
+    #[serde(default)]
+    pub(crate) finality: Finality,
+    pub(crate) native: NativeConfig,
+    #[serde(default = "default_poll_interval_ms")]
+    pub(crate) poll_interval_ms: u64,
+    /// The first block to look at, when the chain was never watched before.
+    pub(crate) start_block: Option<u64>,
+    #[serde(default)]
+    pub(crate) tokens: Vec<TokenConfig>,
+}
+
+const fn default_poll_interval_ms() -> u64 {
+    1000
+}
+
+/// When a deposit is settled.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Finality {
+    pub(crate) mode: FinalityMode,
+    /// The block tag that clamps confirmations, with `mode = "tag"`.
+    pub(crate) tag: FinalityTag,
+    /// Confirmations that a new payment asks for.
+    pub(crate) confirmations: u32,
+    /// How deep a reorganization may be before the watcher halts.
+    pub(crate) reorg_window: u32,
+}
+
+impl Default for Finality {
+    fn default() -> Self {
+        Self { mode: FinalityMode::Depth, tag: FinalityTag::Finalized, confirmations: 12, reorg_window: 128 }
+    }
+}
+
+/// See [`Finality::mode`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum FinalityMode {
+    /// Depth alone.
+    Depth,
+    /// Depth, and the block is not above the node's tag.
+    Tag,
+}
+
+/// `safe` is not for settlement, so there is one choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum FinalityTag {
+    Finalized,
+}
+
+/// The native coin.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NativeConfig {
+    pub(crate) symbol: String,
+    pub(crate) decimals: u8,
+}
+
+/// A token, known by its contract or mint.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TokenConfig {
+    pub(crate) symbol: String,
+    #[serde(alias = "mint")]
+    pub(crate) contract: String,
+    pub(crate) decimals: u8,
+}
+
+impl ChainConfig {
+    /// Whether this version can watch chains of this kind. Others are named at start and left alone.
+    pub(crate) fn is_supported(&self) -> bool {
+        match self.kind {
+            ChainFamily::Evm => true,
+            ChainFamily::Solana => false,
+        }
+    }
+}
+
+/// The catalogue that the API and the watchers share: every chain that can be watched.
+pub(crate) fn catalog(chains: &Chains) -> Result<ChainCatalog, ConfigError> {
+    let supported = chains.iter().filter(|(_, chain)| chain.is_supported());
+    let specs: Result<Vec<_>, _> = supported.map(|(name, chain)| spec(name, chain)).collect();
+    Ok(ChainCatalog::new(specs?))
+}
+
+fn spec(name: &str, chain: &ChainConfig) -> Result<ChainSpec, ConfigError> {
+    let invalid = |reason: String| ConfigError::Chain { chain: name.to_owned(), reason };
+    let chain_name: ChainName = name.parse().map_err(|error| invalid(format!("{error}")))?;
+    if chain.kind == ChainFamily::Evm && chain.chain_id.is_none() {
+        return Err(invalid("an EVM chain needs `chain_id`".to_owned()));
+    }
+    if chain.rpc.is_empty() {
+        return Err(invalid("needs at least one endpoint in `rpc` or `rpc_env`".to_owned()));
+    }
+    if let Some(url) = chain.rpc.iter().find(|url| !matches!(url.scheme(), "http" | "https")) {
+        return Err(invalid(format!("endpoints are http or https, got {}", url.scheme())));
+    }
+    if chain.finality.confirmations == 0 {
+        return Err(invalid("`finality.confirmations` is at least 1".to_owned()));
+    }
+    if !(1..=10_000).contains(&chain.finality.reorg_window) {
+        return Err(invalid("`finality.reorg_window` lies between 1 and 10000".to_owned()));
+    }
+    if !(10..=600_000).contains(&chain.poll_interval_ms) {
+        return Err(invalid("`poll_interval_ms` lies between 10 and 600000".to_owned()));
+    }
+    Ok(ChainSpec {
+        assets: assets(&chain_name, chain).map_err(invalid)?,
+        name: chain_name,
+        family: chain.kind,
+        chain_id: chain.chain_id,
+        required_confirmations: chain.finality.confirmations,
+    })
+}
+
+fn assets(name: &ChainName, chain: &ChainConfig) -> Result<Vec<Asset>, String> {
+    let native = &chain.native;
+    let mut assets =
+        vec![Asset { id: AssetId::native(name), symbol: native.symbol.clone(), decimals: native.decimals }];
+    for token in &chain.tokens {
+        assets.push(Asset {
+            id: AssetId::token(name, &canonical_contract(&token.contract)?).map_err(|error| error.to_string())?,
+            symbol: token.symbol.clone(),
+            decimals: token.decimals,
+        });
+    }
+    for (index, asset) in assets.iter().enumerate() {
+        let symbol = &asset.symbol;
+        if !(1..=10).contains(&symbol.len()) || !symbol.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(format!("a symbol has 1 to 10 printable ASCII characters, got {symbol:?}"));
+        }
+        if asset.decimals > MAX_DECIMALS {
+            return Err(format!("{symbol} has at most {MAX_DECIMALS} decimals, got {}", asset.decimals));
+        }
+        let twice = assets
+            .iter()
+            .skip(index.saturating_add(1))
+            .any(|other| other.id == asset.id || other.symbol.eq_ignore_ascii_case(symbol));
+        if twice {
+            return Err(format!("{symbol} stands twice: symbols and contracts are unique on a chain"));
+        }
+    }
+    Ok(assets)
+}
+
+/// An EVM contract in lower case.
+fn canonical_contract(contract: &str) -> Result<String, String> {
+    let digits = contract.strip_prefix("0x").unwrap_or_default();
+    if digits.len() == 40 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        Ok(contract.to_ascii_lowercase())
+    } else {
+        Err(format!("a contract is 0x and 40 hex digits, got {contract:?}"))
+    }
+}

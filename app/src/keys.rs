@@ -1,0 +1,38 @@
+//! Where the master key comes from: a variable, a file, or, in development, a file that is made on the first start.
+
+use anyhow::Context as _;
+use secrecy::ExposeSecret as _;
+use wopay_vault::{FileAccess, MasterKey};
+
+use crate::config::{Config, Environment};
+
+/// The file that development makes under the data folder.
+const GENERATED_FILE: &str = "master.key";
+
+/// The installation's master key.
+///
+/// # Errors
+/// When it cannot be read or has not 32 bytes, or a key file can be read by others in production.
+pub(crate) fn master_key(config: &Config) -> anyhow::Result<MasterKey> {
+    if let Some(text) = &config.custody.master_key {
+        return MasterKey::parse(text.expose_secret()).context("WOPAY_CUSTODY_MASTER_KEY does not hold a key");
+    }
+    let access = match config.environment {
+        Environment::Production => FileAccess::OwnerOnly,
+        Environment::Development => FileAccess::Anyone,
+    };
+    if let Some(path) = &config.custody.master_key_file {
+        return MasterKey::from_file(path, access)
+            .with_context(|| format!("custody.master_key_file {} cannot be used", path.display()));
+    }
+    let path = config.data_dir.join(GENERATED_FILE);
+    std::fs::create_dir_all(&config.data_dir)
+        .with_context(|| format!("cannot create data_dir {}", config.data_dir.display()))?;
+    let is_new = !path.exists();
+    let key = MasterKey::from_file_or_create(&path, access)
+        .with_context(|| format!("cannot make the master key {}", path.display()))?;
+    if is_new {
+        tracing::warn!(path = %path.display(), "made a master key for development: whoever has this file has the money");
+    }
+    Ok(key)
+}

@@ -1,0 +1,86 @@
+//! Whether this process should get work, from what its roles know of themselves.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::PgPool;
+use wopay_api::{Check, Readiness};
+use wopay_chain_watchers::{ChainState, ChainStatus};
+use wopay_eventbus::{Bus, FollowerStatus};
+
+/// How long Postgres may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
+/// What this process looks at.
+pub(crate) struct Checks {
+    pool: PgPool,
+    bus: Bus,
+    followers: Vec<FollowerStatus>,
+    chains: Vec<ChainStatus>,
+}
+
+impl Checks {
+    pub(crate) fn new(pool: PgPool, bus: Bus) -> Self {
+        Self { pool, bus, followers: Vec::new(), chains: Vec::new() }
+    }
+
+    pub(crate) fn follow(&mut self, follower: FollowerStatus) {
+        self.followers.push(follower);
+    }
+
+    pub(crate) fn watch(&mut self, chain: ChainStatus) {
+        self.chains.push(chain);
+    }
+
+    async fn postgres(&self) -> Check {
+        let asked = tokio::time::timeout(ANSWER_WITHIN, sqlx::query("SELECT 1").execute(&self.pool)).await;
+        let detail = match asked {
+            Ok(Ok(_)) => None,
+            // The cause may name hosts and users: it is in the log.
+            Ok(Err(_)) => Some("Postgres refuses".to_owned()),
+            Err(_) => Some("Postgres does not answer".to_owned()),
+        };
+        Check { name: "postgres".to_owned(), ready: detail.is_none(), detail }
+    }
+
+    /// NATS is worth knowing about; without it followers poll Postgres, so work goes on.
+    fn nats(&self) -> Check {
+        let detail = (!self.bus.is_connected()).then(|| "not connected: followers poll Postgres".to_owned());
+        Check { name: "nats".to_owned(), ready: true, detail }
+    }
+}
+
+#[async_trait]
+impl Readiness for Checks {
+    async fn checks(&self) -> Vec<Check> {
+        let mut checks = vec![self.postgres().await, self.nats()];
+        checks.extend(self.followers.iter().map(follower));
+        checks.extend(self.chains.iter().map(chain));
+        checks
+    }
+}
+
+fn follower(status: &FollowerStatus) -> Check {
+    let name = format!("follower:{}", status.name());
+    match status.poisoned() {
+        Some(reason) => Check { name, ready: false, detail: Some(reason) },
+        None if status.has_started() => Check { name, ready: true, detail: Some(format!("lag {}", status.lag())) },
+        None => Check { name, ready: false, detail: Some("starting".to_owned()) },
+    }
+}
+
+/// A chain that is halted or refused needs a person. One whose node is away is only late: others are served meanwhile.
+fn chain(status: &ChainStatus) -> Check {
+    let health = status.health();
+    let name = format!("chain:{}", health.chain);
+    let (ready, detail) = match health.state {
+        ChainState::Starting => (false, health.last_error.unwrap_or_else(|| "starting".to_owned())),
+        ChainState::Following { height, head } => {
+            let place = format!("height {height} of {head}");
+            (true, health.last_error.map_or(place.clone(), |error| format!("{place}; {error}")))
+        }
+        ChainState::Halted { reason } => (false, format!("halted: {reason}")),
+        ChainState::Refused { reason } => (false, format!("refused: {reason}")),
+    };
+    Check { name, ready, detail: Some(detail) }
+}

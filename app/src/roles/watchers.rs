@@ -1,0 +1,48 @@
+//! The role that watches the chains, and brings what they report to the command stream.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use wopay_chain_watchers::{ChainWatcher, Finality, FinalityTag, OutboxPublisher, OutboxSignal, WatcherConfig};
+use wopay_domain::ChainSpec;
+
+use super::Parts;
+use crate::config::{ChainConfig, FinalityMode};
+use crate::context::Context;
+use crate::readiness::Checks;
+
+/// Starts a watcher for each configured chain.
+///
+/// # Errors
+/// When a chain's configuration cannot be used.
+pub(super) fn start(context: &Context, parts: &mut Parts, checks: &mut Checks) -> anyhow::Result<()> {
+    for (name, chain) in &context.config.chains {
+        if !chain.is_supported() {
+            tracing::warn!(chain = name, kind = %chain.kind, "this version cannot watch such chains: left alone");
+        }
+    }
+    let signal = OutboxSignal::default();
+    for spec in context.catalog.iter() {
+        let Some(chain) = context.config.chains.get(spec.name.as_str()) else { continue };
+        let watcher = ChainWatcher::new(&watcher_config(spec, chain), context.pool.clone(), signal.clone())
+            .with_context(|| format!("cannot watch {}", spec.name))?;
+        checks.watch(watcher.status());
+        parts.spawn("chain watcher", watcher.run(parts.token()));
+    }
+    let publisher = OutboxPublisher::new(context.pool.clone(), context.bus.clone(), signal);
+    parts.spawn("outbox publisher", publisher.run(parts.token()));
+    Ok(())
+}
+
+/// What the watcher needs of a chain's table.
+pub(crate) fn watcher_config(spec: &ChainSpec, chain: &ChainConfig) -> WatcherConfig {
+    let mut config = WatcherConfig::new(spec.clone(), chain.rpc.clone());
+    config.finality = match chain.finality.mode {
+        FinalityMode::Depth => Finality::Depth,
+        FinalityMode::Tag => Finality::Tag(FinalityTag::Finalized),
+    };
+    config.reorg_window = chain.finality.reorg_window;
+    config.poll_interval = Duration::from_millis(chain.poll_interval_ms);
+    config.start_block = chain.start_block;
+    config
+}

