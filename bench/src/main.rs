@@ -1,2 +1,168 @@
-//! Skeleton.
-fn main() {}
+//! `make bench`: what a payment costs, beside what Postgres itself can do and beside plain cqrs-es, in one run on one
+//! durable Postgres. `bench/README.md` says what each figure includes.
+
+mod chain;
+mod cpu;
+mod floor;
+mod gateway;
+mod generator;
+mod http;
+mod latency;
+mod measure;
+mod ours;
+mod plain;
+mod report;
+mod sample;
+mod server;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use chrono::{SecondsFormat, Utc};
+use clap::Parser;
+use wopay_private_services::BinarySearch;
+
+use generator::Generator;
+use report::Report;
+use server::Server;
+
+/// Measures what a payment costs.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Seconds of each measurement; the HTTP load lasts three times as long.
+    #[arg(long, default_value_t = 6)]
+    seconds: u64,
+
+    /// Which parts to run.
+    #[arg(long, value_delimiter = ',', default_value = "floor,plain,commands,http")]
+    only: Vec<Part>,
+
+    /// The gateway's binary, release build.
+    #[arg(long, default_value = "target/release/wopay")]
+    wopay: PathBuf,
+
+    /// `wrk`.
+    #[arg(long, conflicts_with = "autocannon", required_unless_present = "autocannon")]
+    wrk: Option<PathBuf>,
+
+    /// `autocannon.js` of the npm package, where there is no wrk.
+    #[arg(long)]
+    autocannon: Option<PathBuf>,
+
+    /// A durable Postgres to use, as an administrator; databases `bench_…` are made and dropped there. Without it one is
+    /// started.
+    #[arg(long, env = "WOPAY_BENCH_DATABASE_URL", hide_env_values = true)]
+    database_url: Option<String>,
+
+    /// Folder for the server's data, logs and keys, on the disk to be measured; emptied before and after.
+    #[arg(long, default_value = ".wopay/bench")]
+    scratch: PathBuf,
+
+    /// Where to write the figures as JSON.
+    #[arg(long, default_value = "bench/out/latest.json")]
+    json: PathBuf,
+}
+
+/// A part of the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    Floor,
+    Plain,
+    Commands,
+    Http,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let args = Args::parse();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    empty(&args.scratch)?;
+    let scratch = std::fs::canonicalize(&args.scratch)?;
+    let server = Server::start(args.database_url.clone(), &scratch.join("postgres"), search()).await?;
+    let report = run(&args, &server, &scratch).await;
+    server.stop().await?;
+    let report = report?;
+    report.print();
+    report.write(&args.json)?;
+    println!("\nthe same as JSON: {}", args.json.display());
+    empty(&args.scratch)
+}
+
+async fn run(args: &Args, server: &Server, scratch: &Path) -> Result<Report> {
+    let duration = Duration::from_secs(args.seconds.max(1));
+    let mut report = Report {
+        started_at: Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true),
+        cores: std::thread::available_parallelism()?.get(),
+        postgres: server.describe().await?,
+        measurements: Vec::new(),
+        bytes: Vec::new(),
+        served: None,
+        derived_per_s: None,
+        aims: Vec::new(),
+    };
+    if args.only.contains(&Part::Floor) {
+        println!("== bench: (a) the floor, pgbench");
+        let pgbench = floor::find_pgbench(&tools())?;
+        let (lines, bytes) = floor::measure(server, &pgbench, &scratch.join("pgbench"), duration).await?;
+        report.measurements.extend(lines);
+        report.bytes.push(('a', bytes));
+    }
+    if args.only.contains(&Part::Plain) {
+        println!("== bench: (b) plain cqrs-es");
+        let (lines, bytes) = plain::measure(server, duration).await?;
+        report.measurements.extend(lines);
+        report.bytes.push(('b', bytes));
+    }
+    if args.only.contains(&Part::Commands) {
+        println!("== bench: (c) the command path");
+        let (lines, bytes, derived) = ours::measure(server, duration).await?;
+        report.measurements.extend(lines);
+        report.bytes.push(('c', bytes));
+        report.derived_per_s = Some(derived);
+    }
+    if args.only.contains(&Part::Http) {
+        println!("== bench: (d) the gateway over HTTP");
+        let generator = generator(args)?;
+        let scratch = scratch.join("gateway");
+        let (line, served) = http::measure(server, &args.wopay, &generator, &scratch, search(), duration).await?;
+        report.measurements.push(line);
+        report.bytes.push(('d', served.bytes));
+        report.served = Some(served);
+    }
+    report.judge();
+    Ok(report)
+}
+
+fn generator(args: &Args) -> Result<Generator> {
+    let wrk = args.wrk.clone().map(Generator::Wrk);
+    wrk.or_else(|| args.autocannon.clone().map(Generator::Autocannon)).context("no load generator")
+}
+
+fn empty(dir: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot empty {}", dir.display()))
+        }
+        _ => Ok(std::fs::create_dir_all(dir)?),
+    }
+}
+
+/// A path inside this folder.
+fn in_bench(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// A path inside the repository.
+fn in_repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the repository").join(path)
+}
+
+/// Where `make tools` puts servers.
+fn tools() -> PathBuf {
+    in_repository(".wopay/tools/py")
+}
+
+fn search() -> BinarySearch {
+    BinarySearch { path: std::env::var_os("PATH"), extra_dirs: vec![tools()] }
+}

@@ -1,0 +1,208 @@
+//! The table, the ratios beside their aims, and the same as JSON.
+
+use std::path::Path;
+
+use anyhow::Result;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, ContentArrangement, Table};
+use serde::Serialize;
+
+use crate::http::Served;
+use crate::measure::Measurement;
+use crate::server::EventBytes;
+
+const MEMORY_AIM_MIB: f64 = 300.0;
+
+/// All that one run found.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Report {
+    /// When it began (RFC 3339).
+    pub(crate) started_at: String,
+    /// Processors that everything shared.
+    pub(crate) cores: usize,
+    /// The server and its durability.
+    pub(crate) postgres: String,
+    /// The lines.
+    pub(crate) measurements: Vec<Measurement>,
+    /// Size of the events that (a), (b) and (c) wrote.
+    pub(crate) bytes: Vec<(char, EventBytes)>,
+    /// What (d) found besides.
+    pub(crate) served: Option<Served>,
+    /// Addresses a second that one core derives.
+    pub(crate) derived_per_s: Option<f64>,
+    /// What was reached of the aims.
+    pub(crate) aims: Vec<Aim>,
+}
+
+/// A figure that was aimed at.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Aim {
+    /// What it is.
+    pub(crate) what: String,
+    /// The figure.
+    pub(crate) reached: f64,
+    /// What it should be: at least, or for memory at most.
+    pub(crate) aim: f64,
+    /// Whether it is.
+    pub(crate) met: bool,
+}
+
+impl Report {
+    /// Compares what was measured with the aims; a part that was left out has none.
+    pub(crate) fn judge(&mut self) {
+        let at_64 = |one: &Measurement| one.concurrency == 64;
+        let any = |_: &Measurement| true;
+        let aims = [
+            ratio("(c) at 64 / best (b) at 64", self.best('c', at_64), self.best('b', at_64), 8.0),
+            ratio("best (c) / best (b)", self.best('c', any), self.best('b', any), 8.0),
+            ratio("best (c) / best batched floor", self.best('c', any), self.best('a', |one| one.rows > 1), 0.5),
+            ratio(
+                "(d) / single-row floor at 64",
+                self.best('d', any),
+                self.best('a', |one| one.rows == 1 && at_64(one)),
+                0.6,
+            ),
+            self.memory(),
+        ];
+        self.aims = aims.into_iter().flatten().collect();
+    }
+
+    fn memory(&self) -> Option<Aim> {
+        let served = self.served.as_ref()?;
+        let peak = mebibytes(served.memory_peak_kib?);
+        let what = "peak memory of `wopay serve`, MiB (at most)".to_owned();
+        Some(Aim { what, reached: peak, aim: MEMORY_AIM_MIB, met: peak <= MEMORY_AIM_MIB })
+    }
+
+    /// The best rate of a group's lines that fit.
+    fn best(&self, group: char, fits: impl Fn(&Measurement) -> bool) -> Option<f64> {
+        let lines = self.measurements.iter().filter(|one| one.group == group && fits(one));
+        lines.map(|one| one.rate_per_s).reduce(f64::max)
+    }
+
+    /// Prints it.
+    pub(crate) fn print(&self) {
+        println!("\nPostgreSQL {}; {} cores, shared by everything\n", self.postgres, self.cores);
+        println!("{}", self.lines());
+        self.print_notes();
+        if !self.aims.is_empty() {
+            println!("\n{}", self.judgement());
+        }
+    }
+
+    fn lines(&self) -> Table {
+        let mut table = table(&[
+            "",
+            "what",
+            "at once",
+            "payments/s",
+            "p50 ms",
+            "p99 ms",
+            "process",
+            "postgres",
+            "nats",
+            "generator",
+            "WAL B",
+        ]);
+        for one in &self.measurements {
+            table.add_row(vec![
+                one.group.to_string(),
+                one.name.clone(),
+                one.concurrency.to_string(),
+                format!("{:.0}", one.rate_per_s),
+                text(one.latency.map(|latency| milliseconds(latency.p50_us))),
+                text(one.latency.map(|latency| milliseconds(latency.p99_us))),
+                text(one.cpu.process_us.map(whole)),
+                text(one.cpu.postgres_us.map(whole)),
+                text(one.cpu.nats_us.map(whole)),
+                text(one.cpu.generator_us.map(whole)),
+                text(one.wal_bytes.map(|bytes| bytes.to_string())),
+            ]);
+        }
+        for column in table.column_iter_mut().skip(2) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        table
+    }
+
+    fn print_notes(&self) {
+        println!(
+            "process … generator: CPU time for each payment, user + system, in µs; latencies are of a batch where rows"
+        );
+        println!(
+            "are sent in batches. A payment of (c) and (d) is an event and two claims; of (a) and (b) the event alone."
+        );
+        println!("Addresses of (c) and (d) were put into the pool ahead, by SQL: deriving is the signer's work.");
+        if let Some(derived) = self.derived_per_s {
+            println!("The signer derives {derived:.0} addresses/s on one core ({:.0} µs each).", 1e6 / derived);
+        }
+        for (group, bytes) in &self.bytes {
+            println!(
+                "({group}) wrote events of {} + {} bytes (payload + metadata), {} of them at the end.",
+                bytes.payload, bytes.metadata, bytes.events
+            );
+        }
+        let Some(served) = &self.served else { return };
+        let memory = |kib: Option<u64>| text(kib.map(|kib| format!("{:.0}", mebibytes(kib))));
+        println!(
+            "(d) `wopay serve`, every role{}: {} MiB before the load, {} during it, {} at most.",
+            if served.watches { " (watching a local chain)" } else { " but watchers (no anvil found)" },
+            memory(served.memory_idle_kib),
+            memory(served.memory_steady_kib),
+            memory(served.memory_peak_kib)
+        );
+        println!(
+            "(d) followers (read models, webhooks) were {} events behind when the load ended, none {:.1} s later.",
+            served.followers_behind, served.followers_caught_up_s
+        );
+    }
+
+    fn judgement(&self) -> Table {
+        let mut table = table(&["aim", "reached", "wanted", ""]);
+        for aim in &self.aims {
+            let verdict = if aim.met { "yes" } else { "no" };
+            table.add_row(vec![
+                aim.what.clone(),
+                format!("{:.2}", aim.reached),
+                format!("{:.1}", aim.aim),
+                verdict.to_owned(),
+            ]);
+        }
+        table
+    }
+
+    /// Writes it for machines.
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        if let Some(dir) = path.parent() {
+            std::fs::create_dir_all(dir)?;
+        }
+        Ok(std::fs::write(path, serde_json::to_string_pretty(self)? + "\n")?)
+    }
+}
+
+fn ratio(what: &str, reached: Option<f64>, base: Option<f64>, aim: f64) -> Option<Aim> {
+    let ratio = reached? / base?;
+    Some(Aim { what: what.to_owned(), reached: ratio, aim, met: ratio >= aim })
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
+    table
+}
+
+fn text(value: Option<String>) -> String {
+    value.unwrap_or_else(|| "-".to_owned())
+}
+
+fn milliseconds(microseconds: u32) -> String {
+    format!("{:.2}", f64::from(microseconds) / 1e3)
+}
+
+fn whole(number: f64) -> String {
+    format!("{number:.0}")
+}
+
+fn mebibytes(kib: u64) -> f64 {
+    kib as f64 / 1024.0
+}
