@@ -19,9 +19,11 @@ pub fn display_address(address: &str) -> String {
     let nibbles = hash.iter().flat_map(|byte| [byte >> 4, byte & 0x0f]);
     let mut written = String::with_capacity(ADDRESS_HEX_DIGITS.saturating_add(2));
     written.push_str("0x");
-    written.extend(lower.chars().zip(nibbles).map(|(digit, nibble)| {
-        if nibble >= 8 { digit.to_ascii_uppercase() } else { digit }
-    }));
+    written.extend(lower.chars().zip(nibbles).map(
+        |(digit, nibble)| {
+            if nibble >= 8 { digit.to_ascii_uppercase() } else { digit }
+        },
+    ));
     written
 }
 
@@ -98,6 +100,9 @@ mod tests {
         let sol = asset(AssetId::native(&chain), 9);
         assert_eq!(uri(ChainFamily::Solana, None, &sol, 1).unwrap(), "solana:ADDR?amount=0.000000001");
         let usdc = asset(AssetId::token(&chain, "EPjFWdd5").unwrap(), 6);
-        assert_eq!(uri(ChainFamily::Solana, None, &usdc, 1_500_000).unwrap(), "solana:ADDR?amount=1.500000&spl-token=EPjFWdd5");
+        assert_eq!(
+            uri(ChainFamily::Solana, None, &usdc, 1_500_000).unwrap(),
+            "solana:ADDR?amount=1.500000&spl-token=EPjFWdd5"
+        );
     }
 }

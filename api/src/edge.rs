@@ -175,12 +175,12 @@ fn record(
 mod tests {
     use std::time::Duration;
 
+    use axum::Router;
     use axum::body::{Body, to_bytes};
     use axum::extract::Request;
     use axum::http::StatusCode;
     use axum::response::Response;
     use axum::routing::{MethodRouter, get};
-    use axum::Router;
     use tower::ServiceExt;
 
     use super::{EdgeLayer, Loudness};

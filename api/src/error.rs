@@ -19,9 +19,7 @@ impl From<PaymentError> for Problem {
     fn from(error: PaymentError) -> Self {
         match error {
             PaymentError::NotFound => Self::new(ProblemCode::NotFound, "There is no such payment."),
-            PaymentError::NotCancellable { .. } => {
-                Self::new(ProblemCode::PaymentNotCancellable, sentence(&error))
-            }
+            PaymentError::NotCancellable { .. } => Self::new(ProblemCode::PaymentNotCancellable, sentence(&error)),
             PaymentError::InvalidTerms(why) => {
                 let errors = vec![FieldError::new("body", "invalid_terms", why)];
                 Self::fields(ProblemCode::InvalidFields, "The terms contradict themselves.", errors)

@@ -18,6 +18,7 @@ pub mod auth;
 pub mod problem;
 pub mod request;
 
+mod address_source;
 mod chain_text;
 mod clock;
 mod edge;

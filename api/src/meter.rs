@@ -34,7 +34,8 @@ impl RouteMeter {
             }
         }
         let (method, status) = key;
-        let labels = [("method", method.to_owned()), ("route", self.template.to_owned()), ("status", status.to_string())];
+        let labels =
+            [("method", method.to_owned()), ("route", self.template.to_owned()), ("status", status.to_string())];
         let handle = metrics::histogram!(REQUEST_DURATION, &labels);
         handle.record(elapsed.as_secs_f64());
         self.handles.write().unwrap_or_else(PoisonError::into_inner).insert(key, handle);

@@ -9,6 +9,7 @@ use wopay_commands::{AddressLeases, Ledger};
 use wopay_domain::ChainCatalog;
 use wopay_webhooks::Policy as UrlPolicy;
 
+use crate::address_source::AddressSource;
 use crate::auth::AuthCache;
 use crate::heads::ChainHeads;
 
@@ -37,6 +38,7 @@ pub struct AppState(Arc<Shared>);
 /// What [`AppState`] points to.
 pub struct Shared {
     pub(crate) parts: ApiParts,
+    pub(crate) addresses: AddressSource,
     pub(crate) heads: ChainHeads,
     /// [`ApiParts::public_base_url`] without a slash at its end.
     pub(crate) base_url: String,
@@ -48,7 +50,8 @@ impl AppState {
     pub fn new(parts: ApiParts) -> Self {
         let base_url = parts.public_base_url.as_str().trim_end_matches('/').to_owned();
         let heads = ChainHeads::new(parts.pool.clone());
-        Self(Arc::new(Shared { parts, heads, base_url }))
+        let addresses = AddressSource::new(parts.addresses.clone());
+        Self(Arc::new(Shared { parts, addresses, heads, base_url }))
     }
 }
 

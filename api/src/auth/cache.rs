@@ -73,11 +73,8 @@ impl AuthCache {
     /// An empty cache, closed: every key is looked up in the ledger until a [`MerchantChange::Watching`] comes.
     #[must_use]
     pub fn new() -> Self {
-        let keys = Cache::builder()
-            .max_capacity(KEYS_MAX)
-            .time_to_live(KEPT_FOR)
-            .support_invalidation_closures()
-            .build();
+        let keys =
+            Cache::builder().max_capacity(KEYS_MAX).time_to_live(KEPT_FOR).support_invalidation_closures().build();
         Self(Arc::new(Inner { keys, open: AtomicBool::new(false), generation: AtomicU64::new(0) }))
     }
 
@@ -133,9 +130,7 @@ impl AuthCache {
     /// Keeps what was read, unless something changed since the reading began. The second look catches a change between
     /// the first look and the insertion.
     fn keep(&self, hash: KeyHash, known: KnownKey, generation: u64) {
-        let current = || {
-            self.0.open.load(Ordering::SeqCst) && self.0.generation.load(Ordering::SeqCst) == generation
-        };
+        let current = || self.0.open.load(Ordering::SeqCst) && self.0.generation.load(Ordering::SeqCst) == generation;
         if current() {
             self.0.keys.insert(hash, known);
             if !current() {

@@ -56,9 +56,7 @@ impl FromRequestParts<AppState> for MerchantKey {
         let known = known.ok_or_else(|| Problem::unauthorized("The API key is not known."))?;
         context.identify(known.merchant);
         match known.standing {
-            KeyStanding::Good => {
-                Ok(Self { merchant: known.merchant, key: known.key, policy: known.policy, context })
-            }
+            KeyStanding::Good => Ok(Self { merchant: known.merchant, key: known.key, policy: known.policy, context }),
             // Word for word the answer to an unknown key: whoever found an old key learns nothing from it.
             KeyStanding::Revoked => Err(Problem::unauthorized("The API key is not known.")),
             KeyStanding::MerchantSuspended => {

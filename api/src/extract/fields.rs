@@ -220,7 +220,9 @@ mod tests {
         for json in ["[]", "1", "\"x\"", "null", "true"] {
             assert_eq!(code(json.as_bytes()), ProblemCode::InvalidFields, "{json}");
         }
-        for json in ["", "{", "{\"a\": }", "{} {}", "{\"a\": 1e999}", &"[".repeat(500), &format!("{{\"a\":{}", "[".repeat(500))] {
+        for json in
+            ["", "{", "{\"a\": }", "{} {}", "{\"a\": 1e999}", &"[".repeat(500), &format!("{{\"a\":{}", "[".repeat(500))]
+        {
             let found = code(json.as_bytes());
             assert!(found == ProblemCode::MalformedJson || json.starts_with('['), "{json} {found:?}");
         }

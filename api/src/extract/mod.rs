@@ -7,8 +7,8 @@ mod idempotency;
 mod path;
 mod query;
 
-pub(crate) use body::JsonBody;
 pub use body::BODY_BYTES_MAX;
+pub(crate) use body::JsonBody;
 pub(crate) use fields::{Fields, Scalar};
 pub(crate) use idempotency::IdempotencyKey;
 pub(crate) use path::{PaymentPath, TextPath};

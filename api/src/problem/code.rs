@@ -200,12 +200,9 @@ impl ProblemCode {
                 "The payment is in another state",
                 "Read the payment and decide again.",
             ),
-            Self::BodyTooLarge => (
-                "body_too_large",
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "The body is too large",
-                "Send at most 64 KiB.",
-            ),
+            Self::BodyTooLarge => {
+                ("body_too_large", StatusCode::PAYLOAD_TOO_LARGE, "The body is too large", "Send at most 64 KiB.")
+            }
             Self::UnsupportedMediaType => (
                 "unsupported_media_type",
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -36,11 +36,7 @@ pub struct FieldError {
 
 impl FieldError {
     /// An error of a field.
-    pub fn new(
-        field: impl Into<Cow<'static, str>>,
-        code: &'static str,
-        message: impl Into<Cow<'static, str>>,
-    ) -> Self {
+    pub fn new(field: impl Into<Cow<'static, str>>, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self { field: field.into(), code, message: message.into() }
     }
 }
@@ -130,6 +126,7 @@ impl IntoResponse for Problem {
 
 /// The body of every refusal (RFC 9457, `application/problem+json`).
 #[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
 pub(crate) struct ProblemBody<'a> {
     /// Names the kind of problem; relative to the API, where it can be read about.
     #[schema(value_type = String, example = "/problems/invalid_fields")]

@@ -47,12 +47,13 @@ struct BalanceBody<'a> {
 #[utoipa::path(
     get,
     path = "/api/v1/balances",
+    operation_id = "list_balances",
     tag = "balances",
     responses(
-        (status = 200, body = BalancesBody<'static>),
+        (status = 200, body = BalancesBody<'static>, description = "The balances"),
         (status = 400, body = ProblemBody<'static>, description = "`invalid_query`: there are no parameters"),
-        (status = 401, body = ProblemBody<'static>),
-        (status = 403, body = ProblemBody<'static>),
+        (status = 401, body = ProblemBody<'static>, description = "`unauthorized`: no valid API key"),
+        (status = 403, body = ProblemBody<'static>, description = "`merchant_suspended`"),
     ),
     security(("api_key" = []))
 )]

@@ -9,6 +9,7 @@ const DOCUMENT: &str = include_str!("../../openapi.json");
 #[utoipa::path(
     get,
     path = "/api/v1/openapi.json",
+    operation_id = "get_openapi",
     tag = "meta",
     responses((status = 200, description = "This document", content_type = "application/json"))
 )]

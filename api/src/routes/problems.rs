@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::extract::TextPath;
-use crate::problem::{Problem, ProblemCode};
+use crate::problem::{Problem, ProblemBody, ProblemCode};
 
 /// A kind of problem, explained.
 #[derive(Serialize, ToSchema)]
@@ -25,9 +25,10 @@ pub(crate) struct ProblemKind {
 #[utoipa::path(
     get,
     path = "/problems/{code}",
+    operation_id = "explain_problem",
     tag = "meta",
     params(("code" = String, Path, description = "The `code` of a problem")),
-    responses((status = 200, body = ProblemKind), (status = 404, body = crate::problem::ProblemBody<'static>))
+    responses((status = 200, body = ProblemKind, description = "The kind of problem"), (status = 404, body = ProblemBody<'static>, description = "No such code"))
 )]
 pub(crate) async fn explain(TextPath(code): TextPath) -> Result<Json<ProblemKind>, Problem> {
     let code = ProblemCode::parse(&code)

@@ -17,12 +17,13 @@ use crate::state::AppState;
 #[utoipa::path(
     post,
     path = "/api/v1/payments/{id}/cancel",
+    operation_id = "cancel_payment",
     tag = "payments",
     params(("id" = uuid::Uuid, Path, description = "The payment")),
     responses(
         (status = 200, body = PaymentBody<'static>, description = "The payment, cancelled"),
-        (status = 401, body = ProblemBody<'static>),
-        (status = 403, body = ProblemBody<'static>),
+        (status = 401, body = ProblemBody<'static>, description = "`unauthorized`: no valid API key"),
+        (status = 403, body = ProblemBody<'static>, description = "`merchant_suspended`"),
         (status = 404, body = ProblemBody<'static>, description = "No such payment, or another merchant's"),
         (status = 409, body = ProblemBody<'static>, description = "`payment_not_cancellable`: money arrived, or it ended"),
     ),

@@ -10,7 +10,7 @@ use axum::response::Response;
 use uuid::Uuid;
 use wopay_commands::{Created, ExecuteError, IdempotencyClaim};
 use wopay_domain::PaymentId;
-use wopay_domain::payment::{CreatePayment, PaymentPolicy, PaymentState, PaymentTerms};
+use wopay_domain::payment::{CreatePayment, PaymentError, PaymentPolicy, PaymentState, PaymentTerms};
 
 use super::body::{PaymentBody, heights};
 use super::new_payment::{NewPayment, NewPaymentSchema};
@@ -30,19 +30,21 @@ const ADDRESS_TRIES: usize = 3;
 #[utoipa::path(
     post,
     path = "/api/v1/payments",
+    operation_id = "create_payment",
     tag = "payments",
     params(("Idempotency-Key" = Option<String>, Header, description = "Your own name for this request")),
     request_body = NewPaymentSchema,
     responses(
-        (status = 201, body = PaymentBody<'static>, headers(("Location" = String, description = "Path of the payment"))),
+        (status = 201, body = PaymentBody<'static>, description = "The payment, new",
+            headers(("Location" = String, description = "Path of the payment"))),
         (status = 200, body = PaymentBody<'static>, description = "The order exists with the same terms: this is its payment",
             headers(("Idempotent-Replayed" = String, description = "`true`"))),
         (status = 400, body = ProblemBody<'static>, description = "`malformed_json`, `invalid_utf8`"),
-        (status = 401, body = ProblemBody<'static>),
-        (status = 403, body = ProblemBody<'static>),
+        (status = 401, body = ProblemBody<'static>, description = "`unauthorized`: no valid API key"),
+        (status = 403, body = ProblemBody<'static>, description = "`merchant_suspended`"),
         (status = 409, body = ProblemBody<'static>, description = "`order_conflict`: the order exists with other terms"),
-        (status = 413, body = ProblemBody<'static>),
-        (status = 415, body = ProblemBody<'static>),
+        (status = 413, body = ProblemBody<'static>, description = "`body_too_large`: more than 64 KiB"),
+        (status = 415, body = ProblemBody<'static>, description = "`unsupported_media_type`: not JSON"),
         (status = 422, body = ProblemBody<'static>, description = "`invalid_fields`, `idempotency_key_reused`"),
         (status = 503, body = ProblemBody<'static>, description = "`overloaded`, `address_pool_empty`, `timeout`"),
     ),
@@ -78,12 +80,17 @@ async fn open(
     claim: Option<IdempotencyClaim>,
 ) -> Result<Created, Refusal> {
     let metadata = caller.metadata();
+    let family = new.chain.family;
     let mut tries_left = ADDRESS_TRIES;
     loop {
         tries_left = tries_left.saturating_sub(1);
-        let address = state.parts.addresses.take(new.chain.family).await.map_err(Problem::from)?;
-        let create = command(caller, new, address);
-        match state.parts.ledger.create_payment(create, &metadata, claim.clone()).await {
+        let address = state.addresses.take(family).await.map_err(Problem::from)?;
+        let create = command(caller, new, address.clone());
+        let created = state.parts.ledger.create_payment(create, &metadata, claim.clone()).await;
+        if is_unused(&created) {
+            state.addresses.give_back(family, address);
+        }
+        match created {
             Ok(created) => return Ok(created),
             Err(ExecuteError::AddressTaken { address, holder }) if tries_left > 0 => {
                 tracing::error!(address, holder, "the pool gave out an address that belongs to a payment");
@@ -92,6 +99,15 @@ async fn open(
             Err(error) => return Err(Problem::from(error).into()),
         }
     }
+}
+
+/// Whether it is certain that nothing was written with the address: another payment has the order or the key.
+fn is_unused(created: &Result<Created, ExecuteError<PaymentError>>) -> bool {
+    matches!(
+        created,
+        Ok(Created::Existing { .. })
+            | Err(ExecuteError::OrderConflict { .. } | ExecuteError::IdempotencyMismatch { .. })
+    )
 }
 
 /// Why no payment was opened.
@@ -149,7 +165,8 @@ async fn answer(state: &AppState, status: StatusCode, payment: &PaymentState) ->
     let heights = heights(state, payment).await?;
     let body = PaymentBody::of(state, payment, &heights)?;
     let json = serde_json::to_vec(&body).map_err(|error| internal(&error))?;
-    let location = HeaderValue::try_from(format!("/api/v1/payments/{}", payment.id)).map_err(|error| internal(&error))?;
+    let location =
+        HeaderValue::try_from(format!("/api/v1/payments/{}", payment.id)).map_err(|error| internal(&error))?;
     let mut response = Response::new(Body::from(json));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -15,12 +15,13 @@ use crate::state::AppState;
 #[utoipa::path(
     get,
     path = "/api/v1/payments/{id}",
+    operation_id = "get_payment",
     tag = "payments",
     params(("id" = uuid::Uuid, Path, description = "The payment")),
     responses(
-        (status = 200, body = PaymentBody<'static>),
-        (status = 401, body = ProblemBody<'static>),
-        (status = 403, body = ProblemBody<'static>),
+        (status = 200, body = PaymentBody<'static>, description = "The payment"),
+        (status = 401, body = ProblemBody<'static>, description = "`unauthorized`: no valid API key"),
+        (status = 403, body = ProblemBody<'static>, description = "`merchant_suspended`"),
         (status = 404, body = ProblemBody<'static>, description = "No such payment, or another merchant's"),
     ),
     security(("api_key" = []))

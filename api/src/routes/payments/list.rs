@@ -18,12 +18,15 @@ use crate::auth::MerchantKey;
 use crate::chain_text::{display_address, payment_uri};
 use crate::error::query_failed;
 use crate::extract::Query;
-use crate::problem::{Problem, ProblemBody};
+use crate::problem::{FieldError, Problem, ProblemBody, ProblemCode};
 use crate::state::AppState;
 
 const LIMIT_DEFAULT: u16 = 20;
 const LIMIT_MAX: u16 = 100;
 const TEXT_CHARS_MAX: usize = 255;
+const CURSOR_EXPECTED: &str = "must be the next_cursor of a list";
+/// SQLSTATE `datetime_field_overflow`.
+const TIME_OUT_OF_RANGE: &str = "22008";
 
 /// A page of payments.
 #[derive(Serialize, ToSchema)]
@@ -91,6 +94,7 @@ struct ItemBody<'a> {
 #[utoipa::path(
     get,
     path = "/api/v1/payments",
+    operation_id = "list_payments",
     tag = "payments",
     params(
         ("status" = Option<String>, Query, description = "Only those that stand so, such as `completed`"),
@@ -103,10 +107,10 @@ struct ItemBody<'a> {
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
     ),
     responses(
-        (status = 200, body = ListBody<'static>),
+        (status = 200, body = ListBody<'static>, description = "A page of payments"),
         (status = 400, body = ProblemBody<'static>, description = "`invalid_query`: a parameter is unknown or not valid"),
-        (status = 401, body = ProblemBody<'static>),
-        (status = 403, body = ProblemBody<'static>),
+        (status = 401, body = ProblemBody<'static>, description = "`unauthorized`: no valid API key"),
+        (status = 403, body = ProblemBody<'static>, description = "`merchant_suspended`"),
     ),
     security(("api_key" = []))
 )]
@@ -118,20 +122,17 @@ pub(crate) async fn list(
     let filter = PaymentFilter {
         status: query.take("status", status),
         currency: query.take("currency", text),
-        blockchain: query.take("blockchain", |name| {
-            name.parse::<ChainName>().map_err(|_| Cow::from("must be the name of a chain"))
-        }),
+        blockchain: query
+            .take("blockchain", |name| name.parse::<ChainName>().map_err(|_| Cow::from("must be the name of a chain"))),
         order_id: query.take("order_id", text),
         created_from: query.take("created_from", time),
         created_to: query.take("created_to", time),
     };
     let limit = query.take("limit", limit).unwrap_or(LIMIT_DEFAULT);
-    let cursor = query.take("cursor", |text| {
-        text.parse::<Cursor>().map_err(|_| Cow::from("must be the next_cursor of a list"))
-    });
+    let cursor = query.take("cursor", |text| text.parse::<Cursor>().map_err(|_| Cow::from(CURSOR_EXPECTED)));
     query.finish()?;
     let page = payments::list(&state.parts.pool, caller.merchant(), &filter, cursor.as_ref(), limit).await;
-    let page: Page<PaymentRow> = page.map_err(|error| query_failed(&error))?;
+    let page: Page<PaymentRow> = page.map_err(|error| refuse(&error))?;
     let body = ListBody {
         data: page.items.iter().map(|row| ItemBody::of(&state, row)).collect(),
         next_cursor: page.next.map(|cursor| cursor.to_string()),
@@ -139,6 +140,16 @@ pub(crate) async fn list(
         as_of_position: page.as_of_position,
     };
     Ok(Json(body).into_response())
+}
+
+/// A forged cursor may name a moment that Postgres does not have; that is the caller's fault, any other failure is not.
+fn refuse(error: &sqlx::Error) -> Problem {
+    let code = error.as_database_error().and_then(|error| error.code());
+    if code.as_deref() != Some(TIME_OUT_OF_RANGE) {
+        return query_failed(error);
+    }
+    let errors = vec![FieldError::new("cursor", "invalid", CURSOR_EXPECTED)];
+    Problem::fields(ProblemCode::InvalidQuery, "Some query parameters are not valid.", errors)
 }
 
 fn status(name: &str) -> Result<PaymentStatus, Cow<'static, str>> {

@@ -19,7 +19,7 @@ const ORDER_ID_CHARS_MAX: usize = 255;
 /// UTF-8 bytes of an order id: with the merchant's id it is one key of at most 1,024 bytes.
 const ORDER_ID_BYTES_MAX: usize = 960;
 
-const EXPIRES_IN_SECONDS_MIN: i64 = 60;
+const EXPIRES_IN_SECONDS_MIN: i64 = 1;
 const EXPIRES_IN_SECONDS_MAX: i64 = 7 * 24 * 60 * 60;
 const EXPIRES_IN_SECONDS_DEFAULT: i64 = 60 * 60;
 
@@ -137,11 +137,7 @@ fn chain<'c>(fields: &mut Fields<'_, 6>, catalog: &'c ChainCatalog) -> Option<&'
     })
 }
 
-fn asset<'c>(
-    fields: &mut Fields<'_, 6>,
-    catalog: &'c ChainCatalog,
-    chain: Option<&'c ChainSpec>,
-) -> Option<&'c Asset> {
+fn asset<'c>(fields: &mut Fields<'_, 6>, catalog: &'c ChainCatalog, chain: Option<&'c ChainSpec>) -> Option<&'c Asset> {
     let symbol = fields.required_text("currency", "USDT")?;
     let Some(chain) = chain else {
         // The chain is wrong already; the currency is as well if no chain has it.
@@ -208,7 +204,7 @@ fn expires_in(fields: &mut Fields<'_, 6>) -> Option<chrono::Duration> {
         }
     };
     if !(EXPIRES_IN_SECONDS_MIN..=EXPIRES_IN_SECONDS_MAX).contains(&seconds) {
-        let message = "must lie between 60 seconds and 604800 (7 days)";
+        let message = "must lie between 1 second and 604800 (7 days)";
         return fields.refuse("expires_in", "out_of_range", message);
     }
     chrono::Duration::try_seconds(seconds)
