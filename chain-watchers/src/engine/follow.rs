@@ -94,7 +94,7 @@ impl ChainWatcher {
     async fn fetch(&self, cursor: &Cursor, head: &Head) -> Fetched {
         let first = cursor.height.saturating_add(1);
         let last = head.newest.block.number.min(cursor.height.saturating_add(BATCH_BLOCKS));
-        let reads = (first..=last).map(|height| self.source.block(height));
+        let reads: Vec<_> = (first..=last).map(|height| self.source.block(height)).collect();
         let mut reads = stream::iter(reads).buffered(self.settings.concurrency);
         let mut blocks = Vec::new();
         while let Some(read) = reads.next().await {

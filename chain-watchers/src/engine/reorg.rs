@@ -33,13 +33,15 @@ impl ChainWatcher {
 
     /// The newest of these blocks (given newest first) that the node has too.
     pub(super) async fn newest_in_common(&self, blocks: &[StoredBlock]) -> Result<Option<StoredBlock>, WatchError> {
-        let reads = blocks.iter().map(|block| async move {
-            let header = self.source.header(block.height).await?;
-            Ok::<_, WatchError>(header.is_some_and(|header| header.block.hash == block.hash).then_some(block))
-        });
-        let common = stream::iter(reads).buffered(self.settings.concurrency).try_filter_map(async |found| Ok(found));
-        let mut common = std::pin::pin!(common);
-        Ok(common.try_next().await?.cloned())
+        let reads: Vec<_> = blocks.iter().map(|block| self.source.header(block.height)).collect();
+        let mut headers = stream::iter(reads).buffered(self.settings.concurrency);
+        for block in blocks {
+            let Some(header) = headers.try_next().await? else { break };
+            if header.is_some_and(|header| header.block.hash == block.hash) {
+                return Ok(Some(block.clone()));
+            }
+        }
+        Ok(None)
     }
 
     async fn too_deep(&self, cursor: &Cursor, lowest: u64) -> Result<WatchError, WatchError> {

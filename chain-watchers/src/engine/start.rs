@@ -39,7 +39,7 @@ impl ChainWatcher {
 
     /// The headers between two heights, if they stand on each other now.
     async fn read_chain(&self, lowest: u64, highest: u64) -> Result<Option<Vec<BlockHeader>>, WatchError> {
-        let reads = (lowest..=highest).map(|height| self.source.header(height));
+        let reads: Vec<_> = (lowest..=highest).map(|height| self.source.header(height)).collect();
         let headers: Vec<Option<BlockHeader>> =
             stream::iter(reads).buffered(self.settings.concurrency).try_collect().await?;
         let Some(headers) = headers.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };

@@ -129,7 +129,7 @@ impl Endpoint {
         match all {
             Ok(Some(receipts)) if receipts.iter().all(|receipt| receipt.block_hash == block.hash) => Ok(receipts),
             Ok(_) => Err(self.inconsistent(format!("no receipts of block {}", hash_text(block.hash)))),
-            Err(error) if error.is_unknown_method() || error.node_error().is_some() => {
+            Err(error) if error.node_error().is_some() => {
                 let mut receipts = Vec::with_capacity(block.transactions.len());
                 for transaction in &block.transactions {
                     receipts.push(self.receipt(transaction.hash, block.hash).await?);

@@ -89,11 +89,6 @@ pub(crate) enum EvmError {
 }
 
 impl EvmError {
-    /// Whether the node does not know the method.
-    pub(crate) fn is_unknown_method(&self) -> bool {
-        self.node_error().is_some_and(|error| matches!(error.code, -32601 | -32004))
-    }
-
     /// Whether a call was executed and failed, as opposed to: was not executed.
     pub(crate) fn is_revert(&self) -> bool {
         self.node_error().is_some_and(|error| error.code == 3 || error.message.contains("revert"))

@@ -1,0 +1,11 @@
+//! The watcher against a real chain (anvil), a real Postgres and a real NATS. Only what a real node cannot be made to do
+//! (HTML, lies) comes from a proxy in front of it.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod deposits;
+mod killed;
+mod nodes;
+mod outages;
+mod outbox;
+mod reorgs;
+mod support;

@@ -1,0 +1,91 @@
+//! A proxy in front of a real node, for what a real node cannot be made to do: HTML, lies, missing methods. Everything it
+//! is not told to change is the real node's answer.
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+use tokio::task::JoinHandle;
+
+/// What to answer instead of the node's answer.
+pub(crate) enum Instead {
+    /// The node's answer.
+    Nothing,
+    /// Another JSON-RPC answer.
+    Json(Value),
+    /// A page.
+    Html(u16),
+}
+
+type Script = Box<dyn FnMut(&str, &Value, Value) -> Instead + Send>;
+
+pub(crate) struct Proxy {
+    pub(crate) url: String,
+    state: Arc<ProxyState>,
+    task: JoinHandle<()>,
+}
+
+struct ProxyState {
+    node: String,
+    client: reqwest::Client,
+    script: Mutex<Script>,
+    calls: Mutex<Vec<String>>,
+}
+
+impl Proxy {
+    pub(crate) async fn new(node: &str) -> Self {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let state = Arc::new(ProxyState {
+            node: node.to_owned(),
+            client: reqwest::Client::builder().no_proxy().build().unwrap(),
+            script: Mutex::new(Box::new(|_, _, _| Instead::Nothing)),
+            calls: Mutex::default(),
+        });
+        let app = Router::new().fallback(forward).with_state(Arc::clone(&state));
+        let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        Self { url, state, task }
+    }
+
+    /// From now on asks `script(method, params, answer of the node)` about every call.
+    pub(crate) fn script(&self, script: impl FnMut(&str, &Value, Value) -> Instead + Send + 'static) {
+        *self.state.script.lock().unwrap() = Box::new(script);
+    }
+
+    pub(crate) fn honest(&self) {
+        self.script(|_, _, _| Instead::Nothing);
+    }
+
+    /// The methods called so far.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        self.state.calls.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn forward(State(state): State<Arc<ProxyState>>, body: Bytes) -> Response {
+    let request: Value = serde_json::from_slice(&body).unwrap();
+    let method = request["method"].as_str().unwrap().to_owned();
+    state.calls.lock().unwrap().push(method.clone());
+    let sent = state.client.post(&state.node).json(&request).send().await;
+    let Ok(answer) = sent else { return StatusCode::BAD_GATEWAY.into_response() };
+    let answer: Value = answer.json().await.unwrap();
+    let instead = (state.script.lock().unwrap())(&method, &request["params"], answer.clone());
+    match instead {
+        Instead::Nothing => axum::Json(answer).into_response(),
+        Instead::Json(other) => axum::Json(other).into_response(),
+        Instead::Html(status) => {
+            let status = StatusCode::from_u16(status).unwrap();
+            (status, [(header::CONTENT_TYPE, "text/html")], "<html>Just a moment…</html>").into_response()
+        }
+    }
+}
