@@ -32,9 +32,10 @@ pub struct LedgerOptions {
     pub tries_max: usize,
     /// The first pause between tries; it doubles, with jitter, up to 32 times this.
     pub retry_pause: Duration,
-    /// How many payments are kept in memory to decide their next command without reading their stream. Each takes a few
-    /// KiB. What is kept is never shown to anybody: a stale entry costs one conflict.
-    pub hot_payments: u64,
+    /// How much is kept in memory of payments that were changed lately, in payments and their deposits (about half a KiB
+    /// each), so that only the news of their streams are read. Nobody can pay tiny sums to an address until reading its
+    /// payment takes all the time there is.
+    pub hot_entries_max: u64,
 }
 
 impl Default for LedgerOptions {
@@ -43,7 +44,7 @@ impl Default for LedgerOptions {
             committer: CommitterOptions::default(),
             tries_max: 16,
             retry_pause: Duration::from_millis(2),
-            hot_payments: 4096,
+            hot_entries_max: 32_768,
         }
     }
 }
@@ -68,7 +69,7 @@ pub struct Ledger {
 pub(crate) struct Shared {
     pub(crate) pool: PgPool,
     pub(crate) store: LedgerStore,
-    pub(crate) hot_payments: Cache<PaymentId, LedgerContext<Payment>>,
+    pub(crate) hot_payments: Cache<PaymentId, Arc<LedgerContext<Payment>>>,
     committer: Committer,
     turnstiles: Vec<Mutex<()>>,
     options: LedgerOptions,
@@ -85,7 +86,7 @@ impl Ledger {
         let shared = Shared {
             store: LedgerStore::new(pool.clone(), queue),
             pool,
-            hot_payments: Cache::new(options.hot_payments),
+            hot_payments: Cache::builder().max_capacity(options.hot_entries_max).weigher(weight).build(),
             committer,
             turnstiles: (0..TURNSTILES).map(|_| Mutex::new(())).collect(),
             options,
@@ -166,6 +167,12 @@ impl Ledger {
         let context = context.moved_to(appended.sequence);
         Ok(Decided { appended: Some(appended), context })
     }
+}
+
+/// A payment and its deposits.
+fn weight(_: &PaymentId, context: &Arc<LedgerContext<Payment>>) -> u32 {
+    let deposits = context.state().state().map_or(0, |payment| payment.deposits.len());
+    u32::try_from(deposits).unwrap_or(u32::MAX).saturating_add(1)
 }
 
 /// What commands led to.

@@ -1,5 +1,7 @@
 //! Commands of payments.
 
+use std::sync::Arc;
+
 use wopay_domain::payment::{CreatePayment, Payment, PaymentCommand, PaymentError, PaymentState};
 use wopay_domain::{Metadata, PaymentId};
 
@@ -63,7 +65,7 @@ impl Ledger {
     /// # Errors
     /// When the stream cannot be read or understood.
     pub async fn payment(&self, id: PaymentId) -> Result<Option<(PaymentState, i64)>, LoadError> {
-        let context = self.shared.store.load::<Payment>(&id.to_string()).await?;
+        let context = self.load_payment(id).await?;
         Ok(context.state().state().map(|state| (state.clone(), context.sequence())))
     }
 
@@ -87,31 +89,27 @@ impl Ledger {
         executed
     }
 
-    /// One try. A payment in memory may be stale: that shows as a conflict if something is appended; a refusal, or an
-    /// answer that nothing changes, is only believed of a payment just read.
     async fn try_payment(
         &self,
         id: PaymentId,
         command: PaymentCommand,
         metadata: &Metadata,
     ) -> PaymentResult<Executed<PaymentState>> {
-        let text = id.to_string();
-        if let Some(context) = self.shared.hot_payments.remove(&id) {
-            match self.decide_and_append(&text, context, vec![command.clone()], Vec::new(), metadata).await {
-                Ok(decided) if decided.appended.is_some() => return self.keep_hot(id, decided),
-                Ok(_) | Err(ExecuteError::Domain(_) | ExecuteError::Append(AppendError::Conflict { .. })) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let context = self.shared.store.load::<Payment>(&text).await?;
-        let decided = self.decide_and_append(&text, context, vec![command], Vec::new(), metadata).await?;
-        self.keep_hot(id, decided)
+        let context = self.load_payment(id).await?;
+        let decided = self.decide_and_append(&id.to_string(), context, vec![command], Vec::new(), metadata).await?;
+        let executed = executed(&decided)?;
+        self.shared.hot_payments.insert(id, Arc::new(decided.context));
+        Ok(executed)
     }
 
-    fn keep_hot(&self, id: PaymentId, decided: Decided<Payment>) -> PaymentResult<Executed<PaymentState>> {
-        let executed = executed(&decided);
-        self.shared.hot_payments.insert(id, decided.context);
-        executed
+    /// The payment as its stream says now. What is in memory is a prefix of the stream, which never changes; only what
+    /// came after it is read.
+    async fn load_payment(&self, id: PaymentId) -> Result<LedgerContext<Payment>, LoadError> {
+        let store = &self.shared.store;
+        match self.shared.hot_payments.get(&id) {
+            Some(known) => store.catch_up(LedgerContext::clone(&known)).await,
+            None => store.load(&id.to_string()).await,
+        }
     }
 
     /// What the holder of a taken claim means for the request.

@@ -32,6 +32,7 @@ use crate::error::{AppendError, LoadError};
 #[derive(Clone)]
 pub struct LedgerStore {
     repository: Arc<PostgresEventRepository>,
+    pool: PgPool,
     queue: Queue,
 }
 
@@ -81,7 +82,7 @@ impl LedgerStore {
     /// A store that reads from `pool` and appends through `queue`.
     #[must_use]
     pub fn new(pool: PgPool, queue: Queue) -> Self {
-        Self { repository: Arc::new(PostgresEventRepository::new(pool)), queue }
+        Self { repository: Arc::new(PostgresEventRepository::new(pool.clone())), pool, queue }
     }
 
     /// The aggregate as its stream says; a fresh one when there is no stream.
@@ -94,6 +95,25 @@ impl LedgerStore {
         for envelope in envelopes {
             context.aggregate.apply(envelope.payload);
             context.sequence += 1;
+        }
+        Ok(context)
+    }
+
+    /// The aggregate with the events that its stream has got since `known`.
+    ///
+    /// # Errors
+    /// When the database does not answer or the stream cannot be understood.
+    pub async fn catch_up<A: Aggregate>(&self, known: LedgerContext<A>) -> Result<LedgerContext<A>, LoadError> {
+        let mut context = known;
+        let tail = query::read_tail(&self.pool, A::TYPE, &context.aggregate_id, context.sequence).await;
+        for (sequence, payload) in tail.map_err(|error| LoadError::Database(error.into()))? {
+            let event = serde_json::from_str(&payload).map_err(|error| LoadError::Corrupt(error.into()))?;
+            if sequence != context.sequence + 1 {
+                let what = format!("{} {} has no event before {sequence}", A::TYPE, context.aggregate_id);
+                return Err(LoadError::Corrupt(what.into()));
+            }
+            context.aggregate.apply(event);
+            context.sequence = sequence;
         }
         Ok(context)
     }

@@ -178,6 +178,26 @@ pub(super) async fn find_first_event(
     Ok(rows.first().copied())
 }
 
+/// Sequence and payload of a stream's events after `sequence`. (`postgres_es` can do this too, but writes the sequence into
+/// the statement, which makes every call another one to prepare.)
+pub(super) async fn read_tail(
+    pool: &PgPool,
+    aggregate_type: &str,
+    aggregate_id: &str,
+    sequence: i64,
+) -> Result<Vec<(i64, String)>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT sequence, payload::text FROM events
+         WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence > $3
+         ORDER BY sequence",
+    )
+    .bind(aggregate_type)
+    .bind(aggregate_id)
+    .bind(sequence)
+    .fetch_all(pool)
+    .await
+}
+
 /// Who holds a claim: the aggregate's id and what it left beside it, as JSON text.
 pub(crate) async fn find_claim(
     pool: &PgPool,
