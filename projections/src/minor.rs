@@ -50,6 +50,7 @@ impl fmt::Display for MinorTotal {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test reports by panicking")]
 mod tests {
     use super::*;
 

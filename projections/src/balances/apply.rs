@@ -19,7 +19,7 @@ pub(crate) async fn apply(connection: &mut PgConnection, batch: &Batch<'_>) -> R
     }
     let assets = assets(batch);
     if !assets.is_empty() {
-        name_assets(connection, assets).await?;
+        name_assets(connection, &assets).await?;
     }
     Ok(())
 }
@@ -109,7 +109,7 @@ fn assets<'a>(batch: &'a Batch<'_>) -> BTreeMap<&'a AssetId, &'a Asset> {
     created.map(|asset| (&asset.id, asset)).collect()
 }
 
-async fn name_assets(connection: &mut PgConnection, assets: BTreeMap<&AssetId, &Asset>) -> Result<(), sqlx::Error> {
+async fn name_assets(connection: &mut PgConnection, assets: &BTreeMap<&AssetId, &Asset>) -> Result<(), sqlx::Error> {
     let statement = "
         INSERT INTO assets AS stored (asset, blockchain, symbol, decimals)
         SELECT asset, blockchain, symbol, decimals

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use wopay_domain::payment::{Flags, PaymentStatus};
 use wopay_domain::{Asset, AssetId, ChainName, MerchantId, Money, PaymentId, Timestamp};
 
-use crate::decode::{invalid, money, parsed, unsigned};
+use crate::decode::{invalid, money, parsed, storable, unsigned};
 use crate::handler::FOLLOWER;
 use crate::page::{AsOf, Cursor, Page, as_of, page};
 
@@ -122,7 +122,8 @@ pub async fn list(
     Ok(page(answer, limit, |last| Cursor { created_at: last.created_at, id: last.id.as_uuid() }))
 }
 
-/// Only the conditions that are asked for, so that each kind of list is planned by itself.
+/// Only the conditions that are asked for, so that each kind of list is planned by itself; the page is cut before anything
+/// is joined to it, so that a page costs the same however long the list is.
 fn list_statement<'a>(
     merchant: MerchantId,
     filter: &'a PaymentFilter,
@@ -133,36 +134,38 @@ fn list_statement<'a>(
         "SELECT head.as_of_position, listed.*
          FROM (SELECT COALESCE((SELECT position FROM follower_checkpoints WHERE name = ",
     );
-    query.push_bind(FOLLOWER).push("), 0) AS as_of_position) AS head LEFT JOIN LATERAL (SELECT ");
-    query.push(COLUMNS).push(" FROM payments ").push(JOINS);
-    query.push(" WHERE payments.merchant_id = ").push_bind(merchant.as_uuid());
-    if let Some(status) = filter.status {
-        query.push(" AND payments.status = ").push_bind(status.as_str());
-    }
-    if let Some(currency) = &filter.currency {
-        query.push(" AND lower(payments.currency) = lower(").push_bind(currency).push(")");
-    }
-    if let Some(blockchain) = &filter.blockchain {
-        query.push(" AND payments.blockchain = ").push_bind(blockchain.as_str());
-    }
-    if let Some(order_id) = &filter.order_id {
-        query.push(" AND payments.order_id = ").push_bind(order_id);
-    }
-    if let Some(from) = filter.created_from {
-        query.push(" AND payments.created_at >= ").push_bind(from);
-    }
-    if let Some(to) = filter.created_to {
-        query.push(" AND payments.created_at < ").push_bind(to);
-    }
+    query.push_bind(FOLLOWER).push("), 0) AS as_of_position) AS head LEFT JOIN LATERAL (SELECT ").push(COLUMNS);
+    query.push(" FROM (SELECT * FROM payments WHERE merchant_id = ").push_bind(merchant.as_uuid());
+    push_filter(&mut query, filter);
     if let Some(cursor) = cursor {
-        query.push(" AND (payments.created_at, payments.id) < (").push_bind(cursor.created_at);
-        query.push(", ").push_bind(cursor.id).push(")");
+        query.push(" AND (created_at, id) < (").push_bind(cursor.created_at).push(", ").push_bind(cursor.id).push(")");
     }
-    query
-        .push(" ORDER BY payments.created_at DESC, payments.id DESC LIMIT ")
-        .push_bind(i64::from(limit).saturating_add(1));
+    query.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(i64::from(limit).saturating_add(1));
+    query.push(") AS payments ").push(JOINS);
     query.push(") AS listed ON true ORDER BY listed.created_at DESC, listed.id DESC");
     query
+}
+
+/// Whatever a caller asks for, Postgres can be asked: it has no NUL in texts and no time before 4713 BC.
+fn push_filter<'a>(query: &mut QueryBuilder<'a, Postgres>, filter: &'a PaymentFilter) {
+    if let Some(status) = filter.status {
+        query.push(" AND status = ").push_bind(status.as_str());
+    }
+    if let Some(currency) = &filter.currency {
+        query.push(" AND lower(currency) = lower(").push_bind(storable(currency)).push(")");
+    }
+    if let Some(blockchain) = &filter.blockchain {
+        query.push(" AND blockchain = ").push_bind(blockchain.as_str());
+    }
+    if let Some(order_id) = &filter.order_id {
+        query.push(" AND order_id = ").push_bind(storable(order_id));
+    }
+    if let Some(from) = filter.created_from {
+        query.push(" AND created_at >= ").push_bind(from.max(Timestamp::UNIX_EPOCH));
+    }
+    if let Some(to) = filter.created_to {
+        query.push(" AND created_at < ").push_bind(to.max(Timestamp::UNIX_EPOCH));
+    }
 }
 
 /// Payments of any merchant whose deadline has passed without enough money, the longest overdue first.

@@ -90,7 +90,8 @@ impl From<ApplyError> for RebuildError {
 }
 
 /// Rebuilds the read model of this name, or all of them, up to the follower's checkpoint. Runs beside a live follower and
-/// live readers, who see the old tables until the new ones are complete.
+/// live readers, who see the old tables until the new ones are complete. The database's role must own the tables and be
+/// allowed to create a schema.
 ///
 /// # Errors
 /// See [`RebuildError`]; nothing has changed then.

@@ -1,6 +1,7 @@
 //! The read side on a real Postgres.
 #![allow(clippy::unwrap_used, reason = "a test reports by panicking")]
 
+mod follower;
 mod merchants;
 mod payments;
 mod poison;

@@ -81,6 +81,13 @@ async fn filters_combine() {
     assert_eq!(orders(one).await, ["order 17"]);
     let currency = PaymentFilter { currency: Some("usdt".to_owned()), ..completed.clone() };
     assert_eq!(orders(currency).await.len(), 5);
+    let odd = PaymentFilter { order_id: Some("\0".to_owned()), currency: Some("\0".to_owned()), ..completed.clone() };
+    assert_eq!(orders(odd).await, Vec::<String>::new());
+    let ages_ago = Some(wopay_domain::Timestamp::MIN_UTC);
+    let always = PaymentFilter { created_from: ages_ago, ..completed.clone() };
+    assert_eq!(orders(always).await.len(), 5);
+    let never = PaymentFilter { created_to: ages_ago, ..completed.clone() };
+    assert_eq!(orders(never).await, Vec::<String>::new());
     let chain = PaymentFilter { blockchain: Some("bsc".parse().unwrap()), ..completed };
     assert_eq!(orders(chain).await, Vec::<String>::new());
 }

@@ -17,7 +17,7 @@ pub(crate) async fn assert_projected(pool: &PgPool, book: &Book) {
     for (id, (merchant, _)) in &book.merchants {
         assert_merchant(pool, merchant.state().unwrap()).await;
         let own = opened.iter().copied().filter(|payment| payment.merchant_id == *id);
-        assert_balances(pool, *id, own.collect()).await;
+        assert_balances(pool, *id, &own.collect::<Vec<_>>()).await;
     }
     assert_books_balance(pool).await;
 }
@@ -70,7 +70,7 @@ async fn assert_merchant(pool: &PgPool, merchant: &wopay_domain::merchant::Merch
     assert_eq!(row.api_secret, newest.map(|key| key.secret));
 }
 
-async fn assert_balances(pool: &PgPool, merchant: MerchantId, own: Vec<&PaymentState>) {
+async fn assert_balances(pool: &PgPool, merchant: MerchantId, own: &[&PaymentState]) {
     let credited = |state: DepositState| {
         let deposits = own.iter().flat_map(|payment| payment.deposits.values());
         let counting =
@@ -83,13 +83,13 @@ async fn assert_balances(pool: &PgPool, merchant: MerchantId, own: Vec<&PaymentS
     assets.extend(credited(DepositState::Confirmed).iter().map(|deposit| deposit.amount.asset()));
     for asset in assets {
         let row = balances.iter().find(|row| row.asset == *asset).unwrap();
-        assert_eq!(row.available.to_string(), sum(pool, asset, credited(DepositState::Confirmed)).await);
-        assert_eq!(row.pending.to_string(), sum(pool, asset, credited(DepositState::Seen)).await);
+        assert_eq!(row.available.to_string(), sum(pool, asset, &credited(DepositState::Confirmed)).await);
+        assert_eq!(row.pending.to_string(), sum(pool, asset, &credited(DepositState::Seen)).await);
     }
 }
 
 /// In Postgres: wider than any integer here.
-async fn sum(pool: &PgPool, asset: &AssetId, deposits: Vec<&Deposit>) -> String {
+async fn sum(pool: &PgPool, asset: &AssetId, deposits: &[&Deposit]) -> String {
     let amounts = deposits.iter().filter(|deposit| deposit.amount.asset() == asset);
     let amounts: Vec<String> = amounts.map(|deposit| deposit.amount.minor().to_string()).collect();
     sqlx::query_scalar("SELECT COALESCE(sum(minor::numeric), 0)::text FROM unnest($1::text[]) AS minor")

@@ -9,7 +9,7 @@ use wopay_domain::{ApiKeyId, Money, PaymentId, SecretRef};
 use super::actors::{asset, at, block, create, merchant_id, native, report};
 use super::ledger::Book;
 
-pub(crate) const MERCHANTS: u128 = 3;
+const MERCHANTS: u8 = 3;
 const PAYMENTS: u8 = 5;
 
 /// Something that happens. What the rules refuse does not happen.
@@ -29,7 +29,7 @@ pub(crate) enum Step {
 /// Up to 60 steps, mostly deposits.
 pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let payment = || 0..PAYMENTS;
-    let merchant = || 0..MERCHANTS as u8;
+    let merchant = || 0..MERCHANTS;
     let step = prop_oneof![
         4 => (payment(), prop::bool::weighted(0.2), any::<bool>())
             .prop_map(|(payment, wide, hold_late)| Step::Open { payment, wide, hold_late }),
@@ -50,7 +50,7 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 /// Registers the merchants and lets the steps happen.
 pub(crate) fn run(book: &mut Book, steps: &[Step]) {
-    for number in 0..MERCHANTS {
+    for number in (0..MERCHANTS).map(u128::from) {
         let id = merchant_id(number);
         let profile = SecretRef::from_uuid(Uuid::from_u128(number));
         let register = RegisterMerchant { merchant_id: id, profile, policy: MerchantPolicy::default(), at: at(0) };
@@ -70,7 +70,7 @@ fn take(book: &mut Book, second: u32, step: Step) {
     let now = at(second);
     match step {
         Step::Open { payment, wide, hold_late } => {
-            let merchant = merchant_id(u128::from(payment) % MERCHANTS);
+            let merchant = merchant_id(u128::from(payment % MERCHANTS));
             let minor = if wide { u128::MAX } else { 1_000_000 };
             let mut create = create(payment_id(payment), merchant, &format!("order {payment}"), minor, now);
             // Block 2 is late, blocks 0 and 1 are not.
