@@ -1,7 +1,7 @@
 //! Every refusal of the API is an RFC 9457 problem. This folder holds what a problem *is*; which error becomes which
-//! problem is decided in [`crate::error`] and nowhere else.
+//! problem is decided in `error.rs` and nowhere else.
 //!
-//! A handler answers with a [`Problem`]; the edge ([`crate::edge`]) writes the body, because only there the request id
+//! A handler answers with a [`Problem`]; the edge (`edge.rs`) writes the body, because only there the request id
 //! and the path are at hand. So no handler can forget them.
 
 mod code;
