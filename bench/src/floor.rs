@@ -22,28 +22,70 @@ const THREADS_MAX: u32 = 2;
 /// The share of transactions that pgbench logs, from which the percentiles come.
 const LOGGED_SHARE: &str = "0.2";
 
-/// A pgbench run.
-struct Run {
-    name: &'static str,
-    script: &'static str,
-    clients: u32,
-    rows: u32,
+/// What pgbench inserts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// One row a transaction.
+    Single,
+    /// A batch a transaction, every row with a payload that was sent for it.
+    Sent,
+    /// A batch a transaction, every row with the one payload that was sent: less work than any real writer has.
+    Repeated,
 }
 
-const fn single(clients: u32) -> Run {
-    Run { name: "pgbench, one row a transaction", script: "floor_single.sql", clients, rows: 1 }
+/// A pgbench run.
+struct Run {
+    kind: Kind,
+    clients: u32,
+}
+
+const fn run(kind: Kind, clients: u32) -> Run {
+    Run { kind, clients }
 }
 
 const RUNS: [Run; 8] = [
-    single(1),
-    single(8),
-    single(32),
-    single(64),
-    Run { name: "pgbench, 100 rows sent", script: "floor_batch_sent.sql", clients: 1, rows: BATCH },
-    Run { name: "pgbench, 100 rows sent", script: "floor_batch_sent.sql", clients: 2, rows: BATCH },
-    Run { name: "pgbench, 100 × one row", script: "floor_batch_repeated.sql", clients: 1, rows: BATCH },
-    Run { name: "pgbench, 100 × one row", script: "floor_batch_repeated.sql", clients: 2, rows: BATCH },
+    run(Kind::Single, 1),
+    run(Kind::Single, 8),
+    run(Kind::Single, 32),
+    run(Kind::Single, 64),
+    run(Kind::Sent, 1),
+    run(Kind::Sent, 2),
+    run(Kind::Repeated, 1),
+    run(Kind::Repeated, 2),
 ];
+
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Single => "pgbench, one row a transaction",
+            Self::Sent => "pgbench, batches of 100 rows, each sent",
+            Self::Repeated => "pgbench, batches of 100 times one row",
+        }
+    }
+
+    const fn rows(self) -> u32 {
+        match self {
+            Self::Single => 1,
+            Self::Sent | Self::Repeated => BATCH,
+        }
+    }
+
+    /// The statement. Payload and metadata are parameters, as they are for everybody else.
+    fn script(self) -> String {
+        let insert = "INSERT INTO events (position, aggregate_type, aggregate_id, sequence, event_type, event_version, \
+                      payload, metadata, recorded_at)";
+        let row = "nextval('floor_position'), 'payment', floor_id(), 1, 'PaymentCreated', '1.0', :payload, :metadata, \
+                   clock_timestamp()";
+        match self {
+            Self::Single => format!("{insert} VALUES ({row});\n"),
+            Self::Sent => {
+                let rows: Vec<String> = (0..BATCH).map(|_| format!("({row})")).collect();
+                format!("{insert} VALUES {};\n", rows.join(", "))
+            }
+            Self::Repeated => format!("{insert} SELECT {row} FROM generate_series(1, {BATCH});\n"),
+        }
+    }
+}
 
 /// The payload and metadata that every row carries.
 struct Texts {
@@ -106,13 +148,13 @@ impl Run {
         let counters = Counters::read(server).await?;
         let (transactions, per_second) = self.pgbench(database, pgbench, scratch, texts, duration).await?;
         let spent = counters.spent(server).await?;
-        let rows = transactions * u64::from(self.rows);
+        let rows = transactions * u64::from(self.kind.rows());
         Ok(Measurement {
             group: 'a',
-            name: self.name.to_owned(),
+            name: self.kind.name().to_owned(),
             concurrency: self.clients,
-            rows: self.rows,
-            rate_per_s: per_second * f64::from(self.rows),
+            rows: self.kind.rows(),
+            rate_per_s: per_second * f64::from(self.kind.rows()),
             latency: percentiles(scratch)?,
             cpu: CpuPerPayment {
                 postgres_us: per(spent.postgres, rows),
@@ -142,10 +184,11 @@ impl Run {
         command.arg(format!("--client={}", self.clients));
         command.arg(format!("--jobs={}", self.clients.min(THREADS_MAX)));
         command.arg(format!("--time={}", duration.as_secs().max(1)));
-        command.arg("-f").arg(in_bench(self.script));
-        for (name, value) in self.variables(texts) {
-            command.arg("-D").arg(format!("{name}={value}"));
-        }
+        let script = scratch.with_extension("sql");
+        std::fs::write(&script, self.kind.script())?;
+        command.arg("-f").arg(script);
+        command.arg("-D").arg(format!("payload={}", texts.payload));
+        command.arg("-D").arg(format!("metadata={}", texts.metadata));
         let output = command.arg(database.url()).kill_on_drop(true).output().await.context("cannot run pgbench")?;
         let text = String::from_utf8_lossy(&output.stdout);
         let number = |label: &str| -> Option<&str> {
@@ -159,26 +202,6 @@ impl Run {
             _ => bail!("pgbench ended with {}: {}\n{text}", output.status, String::from_utf8_lossy(&output.stderr)),
         }
     }
-
-    fn variables(&self, texts: &Texts) -> Vec<(&'static str, String)> {
-        match self.script {
-            "floor_batch_sent.sql" => {
-                vec![("payloads", array_of(&texts.payload)), ("metadatas", array_of(&texts.metadata))]
-            }
-            _ => vec![
-                ("payload", texts.payload.clone()),
-                ("metadata", texts.metadata.clone()),
-                ("batch", BATCH.to_string()),
-            ],
-        }
-    }
-}
-
-/// Postgres' text form of an array that holds `text` a batch's number of times.
-fn array_of(text: &str) -> String {
-    let element = format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
-    let elements: Vec<&str> = (0..BATCH).map(|_| element.as_str()).collect();
-    format!("{{{}}}", elements.join(","))
 }
 
 /// The third column of pgbench's logs is a transaction's time in microseconds.

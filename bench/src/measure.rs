@@ -52,7 +52,6 @@ pub(crate) struct CpuPerPayment {
 /// What the counters said at a moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counters {
-    at: Instant,
     own: Option<Duration>,
     postgres: Option<Duration>,
     wal_bytes: i64,
@@ -61,8 +60,6 @@ pub(crate) struct Counters {
 /// What the counters moved by.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spent {
-    /// Wall time.
-    pub(crate) wall: Duration,
     /// CPU time of this process.
     pub(crate) own: Option<Duration>,
     /// CPU time of Postgres.
@@ -75,14 +72,13 @@ impl Counters {
     /// Reads them.
     pub(crate) async fn read(server: &Server) -> Result<Self> {
         let wal_bytes = server.wal_bytes().await?;
-        Ok(Self { at: Instant::now(), own: cpu::own(), postgres: server.cpu(), wal_bytes })
+        Ok(Self { own: cpu::own(), postgres: server.cpu(), wal_bytes })
     }
 
     /// How far they have moved.
     pub(crate) async fn spent(self, server: &Server) -> Result<Spent> {
         let now = Self::read(server).await?;
         Ok(Spent {
-            wall: now.at - self.at,
             own: difference(self.own, now.own),
             postgres: difference(self.postgres, now.postgres),
             wal_bytes: now.wal_bytes - self.wal_bytes,

@@ -34,7 +34,7 @@ pub(crate) async fn measure(server: &Server, duration: Duration) -> Result<(Vec<
     for (name, concurrency, connections) in RUNS {
         let pool = match connections {
             Some(connections) => database.pool(connections).await?,
-            None => default_postgress_pool(&database.url()).await,
+            None => default_postgress_pool(database.url()).await,
         };
         measurements.push(run(server, pool.clone(), name, concurrency, duration, Arc::clone(&numbers)).await?);
         pool.close().await;

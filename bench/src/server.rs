@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection as _, Executor as _, PgConnection, PgPool};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool};
+use url::Url;
 use wopay_private_services::{BinarySearch, PostgresOptions, PrivatePostgres, start_postgres};
 
 use crate::cpu;
@@ -18,6 +19,7 @@ const ACQUIRE_WITHIN: Duration = Duration::from_secs(30);
 /// A Postgres with the rights of an administrator.
 #[derive(Debug)]
 pub(crate) struct Server {
+    url: Url,
     admin: PgConnectOptions,
     /// Root of the server's process tree, where it runs on this machine.
     postmaster: Option<u32>,
@@ -36,13 +38,15 @@ impl Server {
                 (private.url().to_owned(), Some(private))
             }
         };
-        let admin = PgConnectOptions::from_str(&url).context("WOPAY_BENCH_DATABASE_URL is no Postgres URL")?;
+        let url = Url::parse(&url).context("WOPAY_BENCH_DATABASE_URL is no URL")?;
+        let admin = PgConnectOptions::from_str(url.as_str()).context("WOPAY_BENCH_DATABASE_URL is no Postgres URL")?;
         let mut connection = admin.connect().await?;
         let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await?;
-        connection.close().await?;
         let local = ["127.0.0.1", "localhost", "::1"].contains(&admin.get_host());
+        // While the backend is still there.
         let postmaster = u32::try_from(backend).ok().filter(|_| local).and_then(cpu::parent);
-        Ok(Self { admin, postmaster, private })
+        connection.close().await?;
+        Ok(Self { url, admin, postmaster, private })
     }
 
     /// Version and the settings that decide about durability; refuses a server that forgets commits.
@@ -68,7 +72,9 @@ impl Server {
         connection.execute(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)").as_str()).await?;
         connection.execute(format!("CREATE DATABASE {name}").as_str()).await?;
         connection.close().await?;
-        Ok(Database { options: self.admin.clone().database(name), name: name.to_owned() })
+        let mut url = self.url.clone();
+        url.set_path(name);
+        Ok(Database { url, options: self.admin.clone().database(name), name: name.to_owned() })
     }
 
     /// Drops a database, so that its tidying up does not run into the next measurement.
@@ -118,14 +124,15 @@ async fn setting(connection: &mut PgConnection, name: &str) -> Result<String> {
 /// A database of the server.
 #[derive(Debug)]
 pub(crate) struct Database {
+    url: Url,
     options: PgConnectOptions,
     name: String,
 }
 
 impl Database {
     /// For programs that connect by themselves.
-    pub(crate) fn url(&self) -> String {
-        self.options.to_url_lossy().to_string()
+    pub(crate) fn url(&self) -> &str {
+        self.url.as_str()
     }
 
     /// A pool as the gateway makes its own: no ping before each use.
