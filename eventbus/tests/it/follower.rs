@@ -42,7 +42,7 @@ async fn in_good_weather_nats_brings_the_events() {
     let (follower, status) = world.follower(&Tracer::new("tracer"));
     world.wait_until_fed(&status).await;
     world.wait_until_led().await;
-    world.load(5_000, 10).await.unwrap();
+    world.load(10_000, 10).await.unwrap();
     world.assert_applied_exactly_once("tracer").await;
     let (from_log, from_nats) = status.applied_from_log_and_nats();
     assert!(from_nats > from_log, "{from_nats} events came from NATS, {from_log} from the log");
@@ -133,12 +133,39 @@ async fn a_hole_is_read_from_the_ledger() {
     let tracer = Tracer::new("tracer");
     let (follower, status) = world.follower(&tracer);
     world.wait_until_fed(&status).await;
-    // No relay: only the last of these is announced, by hand.
-    world.append(10).await;
+    // While it is busy with the first event, only the tenth is announced, by hand: there is no relay.
+    tracer.hold.send_replace(true);
+    world.append(1).await;
+    tracer.wait_for_call(0).await;
+    world.append(9).await;
     let last = log::read(world.pool(), 9, 1).await.unwrap().remove(0);
-    let subject = subjects::subject_of(LEDGER, &last);
-    let jetstream = world.jetstream().await;
-    jetstream.publish(subject, serde_json::to_vec(&last).unwrap().into()).await.unwrap().await.unwrap();
+    world.announce(&last).await;
+    tracer.hold.send_replace(false);
+    world.assert_applied_exactly_once("tracer").await;
+    follower.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_not_in_the_ledger_is_not_applied() {
+    let world = World::new().await;
+    let tracer = Tracer::new("tracer");
+    let (follower, status) = world.follower(&tracer);
+    world.wait_until_fed(&status).await;
+    let forged = RecordedEvent {
+        position: 1,
+        aggregate_type: "payment".to_owned(),
+        aggregate_id: "forged".to_owned(),
+        sequence: 1,
+        event_type: "PaymentCreated".to_owned(),
+        event_version: "1.0".to_owned(),
+        payload: serde_json::json!({"token": "forged"}),
+        metadata: serde_json::json!({}),
+        recorded_at: chrono::Utc::now(),
+    };
+    world.announce(&forged).await;
+    world.wait_until_acknowledged("tracer").await;
+    assert_eq!(world.applied("tracer").await, 0);
+    world.append(10).await;
     world.assert_applied_exactly_once("tracer").await;
     follower.stop().await;
 }
@@ -146,12 +173,20 @@ async fn a_hole_is_read_from_the_ledger() {
 #[tokio::test(flavor = "multi_thread")]
 async fn silence_is_not_believed() {
     let world = World::new().await;
-    let tracer = Tracer::new("tracer");
-    let (follower, status) = world.follower(&tracer);
+    let relay = world.relay();
+    let (follower, status) = world.follower(&Tracer::new("tracer"));
     world.wait_until_fed(&status).await;
-    // NATS is well and nobody announces.
-    world.load(100, 1).await.unwrap();
+    world.wait_until_led().await;
+    eventually("an event to come from NATS", SOON, async || {
+        world.append(1).await;
+        (status.applied_from_log_and_nats().1 > 0).then_some(())
+    })
+    .await;
+    // NATS is well, the follower trusts in it, and from now on nobody announces.
+    relay.kill().await;
+    world.load(100, 10).await.unwrap();
     world.assert_applied_exactly_once("tracer").await;
+    assert!(status.is_fed());
     follower.stop().await;
 }
 

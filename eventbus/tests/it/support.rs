@@ -146,6 +146,24 @@ impl World {
         jetstream::new(async_nats::connect(&self.nats_url).await.unwrap())
     }
 
+    /// Puts an event into the stream by hand.
+    pub(crate) async fn announce(&self, event: &RecordedEvent) {
+        let subject = subjects::subject_of(self.bus.ledger(), event);
+        let payload = serde_json::to_vec(event).unwrap();
+        self.jetstream().await.publish(subject, payload.into()).await.unwrap().await.unwrap();
+    }
+
+    /// Waits until follower `name` has dealt with every message there is.
+    pub(crate) async fn wait_until_acknowledged(&self, name: &str) {
+        let stream = self.jetstream().await.get_stream(subjects::events_stream(self.bus.ledger())).await.unwrap();
+        let consumer = format!("{}-{name}", self.bus.ledger());
+        eventually("every message to be acknowledged", SOON, async || {
+            let info = stream.consumer_info(&consumer).await.unwrap();
+            (info.num_pending == 0 && info.num_ack_pending == 0).then_some(())
+        })
+        .await;
+    }
+
     /// The positions in the event stream, in its order.
     pub(crate) async fn announced(&self) -> Vec<i64> {
         let stream = self.jetstream().await.get_stream(subjects::events_stream(self.bus.ledger())).await.unwrap();
