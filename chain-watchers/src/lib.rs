@@ -27,5 +27,5 @@ pub use check::{ChainReport, EndpointReport, TokenReport, check};
 pub use config::{ConfigError, Finality, FinalityTag, RpcOptions, WatcherConfig};
 pub use engine::ChainWatcher;
 pub use publisher::{OutboxOptions, OutboxPublisher, OutboxSignal};
-pub use source::{BlockData, BlockHeader, Candidate, ChainSource, Head, Place, SourceError, Transfer};
+pub use source::{BlockData, BlockHeader, Candidate, ChainSource, Final, Head, Place, SourceError, Transfer};
 pub use status::{ChainHealth, ChainState, ChainStatus};

@@ -17,9 +17,19 @@ pub struct BlockHeader {
 pub struct Head {
     /// The newest block.
     pub newest: BlockHeader,
-    /// Deposits in blocks up to this height are final enough: the node's finalized height, `u64::MAX` when finality is by
-    /// depth alone, `None` when the node knows no final block.
-    pub finalized: Option<u64>,
+    /// Which blocks are final enough for deposits to be confirmed, besides being deep enough.
+    pub finality: Final,
+}
+
+/// Which blocks a chain will not take back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Final {
+    /// The chain is not asked: depth alone decides.
+    ByDepth,
+    /// Those up to this height.
+    UpTo(u64),
+    /// The node names none: nothing more becomes final for now.
+    Unknown,
 }
 
 /// A block with everything in it that may be money for us.

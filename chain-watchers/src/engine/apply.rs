@@ -14,7 +14,7 @@ use super::deposit_store::{self, Observation, Report};
 use super::error::WatchError;
 use super::store::{self, Cursor, StoreError, from_sql};
 use super::{ChainWatcher, now};
-use crate::source::{BlockHeader, Head, Transfer};
+use crate::source::{BlockHeader, Final, Head, Transfer};
 
 /// A block with the transfers to addresses of ours that took place.
 #[derive(Debug)]
@@ -33,7 +33,8 @@ pub(super) enum Applied {
 }
 
 impl ChainWatcher {
-    /// Moves the cursor over these blocks (none: only what is final moves) and reports what follows.
+    /// Moves the cursor over these blocks and reports what follows. No block at all: the head is where the cursor is, and
+    /// only what is final has moved.
     pub(super) async fn apply(
         &mut self,
         cursor: &Cursor,
@@ -48,8 +49,9 @@ impl ChainWatcher {
         let mut changed = self.record(&mut tx, blocks).await?;
         let reached = blocks.last().map_or_else(|| cursor.clone(), |block| Cursor::at(&block.header.block));
         changed.extend(self.rematch(&mut tx).await?);
-        let finalized = head.finalized.max(self.finalized);
-        if let Some(final_height) = finalized {
+        let finalized = self.finalized_with(head);
+        let final_height = if head.finality == Final::ByDepth { Some(reached.height) } else { finalized };
+        if let Some(final_height) = final_height {
             changed.extend(deposit_store::confirm(&mut tx, &chain, reached.height, final_height).await?);
         }
         let reports = self.report(&mut tx, changed, reached.height).await?;
@@ -59,11 +61,9 @@ impl ChainWatcher {
             // Twice the window: after a rewind there must still be a whole one below the cursor.
             store::prune_blocks(&mut tx, &chain, self.window_begin(self.window_begin(reached.height))).await?;
             store::move_cursor(&mut tx, &chain, &reached).await?;
-            // By depth alone nothing is known to be final.
-            let known_final = finalized.filter(|height| *height != u64::MAX);
-            store::publish_head(&mut tx, &chain, &last.header.block, known_final).await?;
-        } else if let Some(height) = finalized.filter(|height| *height != u64::MAX) {
-            store::publish_head(&mut tx, &chain, &head.newest.block, Some(height)).await?;
+            store::publish_head(&mut tx, &chain, &last.header.block, finalized).await?;
+        } else {
+            store::publish_head(&mut tx, &chain, &head.newest.block, finalized).await?;
         }
         tx.commit().await?;
         self.finalized = finalized;
@@ -102,6 +102,14 @@ impl ChainWatcher {
     /// The lowest height inside the window of a cursor.
     pub(super) fn window_begin(&self, height: u64) -> u64 {
         height.saturating_sub(u64::from(self.settings.reorg_window))
+    }
+
+    /// The height that is known to be final once this head is believed. Never goes back.
+    pub(super) fn finalized_with(&self, head: &Head) -> Option<u64> {
+        match head.finality {
+            Final::UpTo(height) => Some(height).max(self.finalized),
+            Final::ByDepth | Final::Unknown => self.finalized,
+        }
     }
 
     fn overtaken(&self) -> Applied {

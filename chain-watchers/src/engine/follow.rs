@@ -43,7 +43,7 @@ impl ChainWatcher {
 
     /// The head is where we are. Only what is final may have moved.
     async fn stand(&mut self, cursor: &Cursor, head: &Head) -> Result<Step, WatchError> {
-        if head.finalized > self.finalized {
+        if self.finalized_with(head) > self.finalized {
             self.apply(cursor, &[], head).await?;
         }
         self.stands_at(cursor.height, head.newest.block.number, Some(head.newest.block.time));

@@ -45,7 +45,8 @@ impl CallError {
     /// Whether the same call may succeed a moment later at the same endpoint.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::Transport { source, .. } => source.is_connect() || source.is_request(),
+            // Whoever let us wait for the whole timeout is not asked the same again before the others are.
+            Self::Transport { source, .. } => !source.is_timeout() && (source.is_connect() || source.is_request()),
             Self::Status { status, .. } => matches!(status, 429 | 502..=504),
             Self::TooLarge { .. } | Self::NotJsonRpc { .. } | Self::Shape { .. } | Self::Node { .. } => false,
         }

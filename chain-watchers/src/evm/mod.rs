@@ -33,7 +33,7 @@ use self::pool::Pool;
 pub(crate) use self::report::report;
 use self::transfers::{Assets, find, parse_hash, settle};
 use crate::config::{ConfigError, Finality, WatcherConfig};
-use crate::source::{BlockData, BlockHeader, Candidate, ChainSource, Head, SourceError, Transfer};
+use crate::source::{BlockData, BlockHeader, Candidate, ChainSource, Final, Head, SourceError, Transfer};
 
 /// With several endpoints and an old head: how often the others are asked for theirs.
 const COMPARE_HEADS_EVERY: Duration = Duration::from_secs(10);
@@ -85,11 +85,11 @@ impl EvmSource {
 
     async fn read_head(&self, endpoint: &Endpoint) -> Result<Head, EvmError> {
         let newest = endpoint.newest().await?;
-        let finalized = match self.finality {
-            Finality::Depth => Some(u64::MAX),
-            Finality::Tag(tag) => endpoint.tagged_height(tag).await?,
+        let finality = match self.finality {
+            Finality::Depth => Final::ByDepth,
+            Finality::Tag(tag) => endpoint.tagged_height(tag).await?.map_or(Final::Unknown, Final::UpTo),
         };
-        Ok(Head { newest, finalized })
+        Ok(Head { newest, finality })
     }
 
     /// Whether it is time to ask the other endpoints: the head is old, and they were not asked just before.

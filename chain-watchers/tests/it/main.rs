@@ -8,4 +8,5 @@ mod nodes;
 mod outages;
 mod outbox;
 mod reorgs;
+mod simulated;
 mod support;

@@ -133,6 +133,41 @@ async fn an_endless_answer_is_cut_off() {
     watching.until("cut off", error).await;
 }
 
+#[tokio::test]
+async fn a_refused_chain_is_watched_once_its_node_is_the_right_one() {
+    let world = World::new().await;
+    let proxy = Proxy::new(&world.anvil.url).await;
+    proxy.script(|method, _, _| match method {
+        "eth_chainId" => Instead::Json(json!({"jsonrpc": "2.0", "id": 1, "result": "0x38"})),
+        _ => Instead::Nothing,
+    });
+    let watching = world.watch_with(&behind(&world, &[&proxy.url]));
+    watching.until("refused", is_refused).await;
+    proxy.honest();
+    let (payment, address) = world.payment(10, 1).await;
+    world.pay(&address, 10).await;
+    world.book.until_status(payment, PaymentStatus::Completed).await;
+    watching.until("well", wopay_chain_watchers::ChainHealth::is_well).await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_stands_still_is_left_for_one_that_moves() {
+    let world = World::new().await;
+    let stuck = Proxy::new(&world.anvil.url).await;
+    world.anvil.mine(10).await;
+    let old = world.anvil.rpc("eth_getBlockByNumber", json!(["0x5", false])).await;
+    stuck.script(move |_, params, _| match params[0].as_str() {
+        Some("latest") => Instead::Json(json!({"jsonrpc": "2.0", "id": 1, "result": old})),
+        _ => Instead::Nothing,
+    });
+    let mut config = behind(&world, &[&stuck.url, &world.anvil.url]);
+    config.rpc_options.head_age_max = std::time::Duration::ZERO;
+    let _watching = world.watch_with(&config);
+    let (payment, address) = world.payment(10, 1).await;
+    world.pay(&address, 10).await;
+    world.book.until_status(payment, PaymentStatus::Completed).await;
+}
+
 /// A node whose log index lags behind answers with no logs.
 fn no_logs(method: &str, _params: &Value, mut answer: Value) -> Instead {
     if method != "eth_getLogs" {

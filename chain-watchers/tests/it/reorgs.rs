@@ -244,3 +244,22 @@ async fn contradicting_stored_blocks_halt() {
     let health = waited.await.unwrap();
     assert!(health.last_error.unwrap().contains("does not stand on"));
 }
+
+#[tokio::test]
+async fn a_locator_that_the_node_does_not_have_halts() {
+    let world = World::new().await;
+    world.anvil.mine(1100).await;
+    let mut config = world.config();
+    config.reorg_window = 5;
+    config.start_block = Some(1);
+    let watching = world.watch_with(&config);
+    world.caught_up().await;
+    watching.stop().await;
+    let heights: Vec<i64> =
+        sqlx::query_scalar("SELECT height FROM chain_blocks ORDER BY height").fetch_all(world.pool()).await.unwrap();
+    assert!(heights.contains(&1024) && heights.len() < 20, "a window and a locator: {heights:?}");
+    sqlx::query("UPDATE chain_blocks SET hash = '0xbad' WHERE height = 1024").execute(world.pool()).await.unwrap();
+    let watching = world.watch_with(&config);
+    let health = watching.until("halted", |health| matches!(health.state, ChainState::Halted { .. })).await;
+    assert!(health.last_error.unwrap().contains("another one than ours at 1024"));
+}

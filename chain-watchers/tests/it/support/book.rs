@@ -153,6 +153,10 @@ impl Book {
         self.pages.lock().unwrap().payments[&id].state().unwrap().clone()
     }
 
+    pub(crate) fn whole_payment(&self, id: PaymentId) -> Payment {
+        self.pages.lock().unwrap().payments[&id].clone()
+    }
+
     /// Every report that has arrived, in the order of arrival.
     pub(crate) fn reports(&self) -> Vec<DepositReport> {
         self.pages.lock().unwrap().reports.iter().map(|(_, report)| report.clone()).collect()
