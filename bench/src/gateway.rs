@@ -59,7 +59,9 @@ impl Gateway {
         http: &reqwest::Client,
     ) -> Result<Self> {
         std::fs::create_dir_all(scratch)?;
-        let nats = start_nats(NatsOptions::new(scratch.join("nats"), search)).await?;
+        // As `wopay serve` starts its own, but without a password, which clients do not take from an URL.
+        let options = NatsOptions { password: false, ..NatsOptions::new(scratch.join("nats"), search) };
+        let nats = start_nats(options).await?;
         let nats_pid = cpu::find_below(std::process::id(), "nats-server");
         let chain = Chain::start(scratch, http).await?;
         let url = format!("http://127.0.0.1:{}", free_port()?);
@@ -153,8 +155,7 @@ fn spawn(
 async fn wait_until_ready(server: &mut Supervised, url: &str, http: &reqwest::Client, log: &Path) -> Result<()> {
     let deadline = Instant::now() + READY_WITHIN;
     loop {
-        let ready = http.get(format!("{url}/readyz")).send().await;
-        if ready.is_ok_and(|answer| answer.status().is_success()) {
+        if is_ready(url, http).await.unwrap_or(false) {
             return Ok(());
         }
         let ended = server.try_wait()?;
@@ -166,4 +167,11 @@ async fn wait_until_ready(server: &mut Supervised, url: &str, http: &reqwest::Cl
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// Whether it is, and has its NATS: without it would be ready too, and measure something else.
+async fn is_ready(url: &str, http: &reqwest::Client) -> Result<bool> {
+    let answer = http.get(format!("{url}/readyz")).send().await?;
+    let ready = answer.status().is_success();
+    Ok(ready && !answer.text().await?.contains("not connected"))
 }
