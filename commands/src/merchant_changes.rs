@@ -12,6 +12,8 @@ use wopay_domain::MerchantId;
 const CHANNEL: &str = "wopay_merchants";
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+const PROBE_AFTER: Duration = Duration::from_secs(5);
+const PROBE_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a keeper of merchants must know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub enum MerchantChange {
 }
 
 /// Tells `on_change` of changes until `token` is cancelled. Starts blind; a lost connection makes it blind again and is
-/// made anew.
+/// made anew. Takes one connection of the pool for good.
 pub async fn watch(pool: PgPool, token: CancellationToken, on_change: impl Fn(MerchantChange) + Send) {
     loop {
         let watching = async {
@@ -59,18 +61,32 @@ async fn try_listen(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
     Ok(listener)
 }
 
-/// Tells of changes until the connection is lost.
+/// Tells of changes until the connection is lost. A connection can be dead without a sign of it, so silence is probed.
 async fn follow(listener: &mut PgListener, on_change: &impl Fn(MerchantChange)) {
     loop {
-        match listener.try_recv().await {
-            Ok(Some(notification)) => match notification.payload().parse() {
-                Ok(id) => on_change(MerchantChange::Merchant(id)),
-                Err(_) => tracing::error!(payload = notification.payload(), "a notification that is no merchant"),
-            },
-            Ok(None) => return tracing::warn!("lost the connection that tells of changes of merchants"),
-            Err(error) => {
-                return tracing::warn!(error = %error, "lost the connection that tells of changes of merchants");
+        let lost = match tokio::time::timeout(PROBE_AFTER, listener.try_recv()).await {
+            Ok(Ok(Some(notification))) => {
+                match notification.payload().parse() {
+                    Ok(id) => on_change(MerchantChange::Merchant(id)),
+                    Err(_) => tracing::error!(payload = notification.payload(), "a notification that is no merchant"),
+                }
+                continue;
             }
-        }
+            Ok(Ok(None)) => "closed".to_owned(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => match probe(listener).await {
+                Ok(()) => continue,
+                Err(lost) => lost,
+            },
+        };
+        return tracing::warn!(lost, "lost the connection that tells of changes of merchants");
+    }
+}
+
+async fn probe(listener: &mut PgListener) -> Result<(), String> {
+    match tokio::time::timeout(PROBE_WITHIN, sqlx::query("SELECT 1").execute(listener)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("silent".to_owned()),
     }
 }

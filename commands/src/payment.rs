@@ -96,7 +96,15 @@ impl Ledger {
         metadata: &Metadata,
     ) -> PaymentResult<Executed<PaymentState>> {
         let context = self.load_payment(id).await?;
-        let decided = self.decide_and_append(&id.to_string(), context, vec![command], Vec::new(), metadata).await?;
+        let decided = self.decide_and_append(&id.to_string(), context, vec![command], Vec::new(), metadata).await;
+        if let Err(ExecuteError::Append(AppendError::Conflict { expected, found })) = &decided
+            && found < expected
+        {
+            // Only a database that went back in time, to a replica or a backup, has less than we have seen.
+            tracing::error!(payment = %id, expected, found, "the ledger has lost events of a payment");
+            self.shared.hot_payments.invalidate(&id);
+        }
+        let decided = decided?;
         let executed = executed(&decided)?;
         self.shared.hot_payments.insert(id, Arc::new(decided.context));
         Ok(executed)

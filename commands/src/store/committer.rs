@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Mutex;
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wopay_eventbus::AppendSignal;
 
@@ -43,7 +43,8 @@ impl Default for CommitterOptions {
 #[derive(Debug)]
 pub(crate) struct Committer {
     shutdown: CancellationToken,
-    lanes: Mutex<JoinSet<()>>,
+    /// Never aborted: a lane in the middle of a commit must live to tell its callers.
+    lanes: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Committer {
@@ -56,10 +57,8 @@ impl Committer {
         let shutdown = CancellationToken::new();
         let (queue, intake) = Intake::new(options.queue_capacity, options.group_commands_max, shutdown.clone());
         let intake = Arc::new(Mutex::new(intake));
-        let mut lanes = JoinSet::new();
-        for _ in 0..options.lanes.max(1) {
-            lanes.spawn(Lane::new(database, signal.clone(), options).run(Arc::clone(&intake)));
-        }
+        let lane = || Lane::new(database, signal.clone(), options).run(Arc::clone(&intake));
+        let lanes = (0..options.lanes.max(1)).map(|_| tokio::spawn(lane())).collect();
         (queue, Self { shutdown, lanes: Mutex::new(lanes) })
     }
 
@@ -67,8 +66,8 @@ impl Committer {
     pub(crate) async fn shutdown(&self) {
         self.shutdown.cancel();
         let mut lanes = self.lanes.lock().await;
-        while let Some(ended) = lanes.join_next().await {
-            if let Err(error) = ended {
+        for lane in lanes.drain(..) {
+            if let Err(error) = lane.await {
                 tracing::error!(error = %error, "the committer ended abnormally");
             }
         }

@@ -2,8 +2,11 @@
 //! gathered into groups while earlier ones are being written.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::append::{Append, Appended, EVENTS_MAX};
@@ -15,6 +18,8 @@ use crate::error::AppendError;
 const WINDOW: usize = 2 * EVENTS_MAX;
 /// How often the committer lets others run while it waits for the callers of the last group to come back.
 const LINGER_YIELDS: usize = 16;
+/// And for how long at most, on a busy machine.
+const LINGER_MAX: Duration = Duration::from_micros(500);
 
 /// An append and who waits for its outcome.
 #[derive(Debug)]
@@ -55,8 +60,8 @@ impl Queue {
             mpsc::error::TrySendError::Full(_) => AppendError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => AppendError::ShuttingDown,
         })?;
-        // The committer drops a job unanswered only when its runtime ends under it.
-        outcome.await.unwrap_or(Err(AppendError::ShuttingDown))
+        // A job is dropped unanswered only when the committer ends abnormally, perhaps in the middle of a commit.
+        outcome.await.unwrap_or_else(|_| Err(AppendError::OutcomeUnknown(Arc::new(sqlx::Error::WorkerCrashed))))
     }
 }
 
@@ -104,9 +109,10 @@ impl Intake {
     /// once: writing the first that arrives alone would make the others wait for a whole commit. So a few turns of the
     /// scheduler are left to them; on an idle machine these take microseconds.
     async fn gather(&mut self) {
+        let started = Instant::now();
         for _ in 0..LINGER_YIELDS {
             self.take_ready();
-            if self.waiting.len() >= self.last_group {
+            if self.waiting.len() >= self.last_group || started.elapsed() > LINGER_MAX {
                 return;
             }
             tokio::task::yield_now().await;

@@ -90,7 +90,8 @@ impl Lane {
                 Ok(outcome) => {
                     self.database_is_down = false;
                     let had_losers = !outcome.losers.is_empty();
-                    self.careful_groups = if had_losers { CAREFUL_GROUPS } else { self.careful_groups.saturating_sub(1) };
+                    self.careful_groups =
+                        if had_losers { CAREFUL_GROUPS } else { self.careful_groups.saturating_sub(1) };
                     measure(&group, &outcome, started);
                     self.settle(group, outcome, may_be_written, deadline).await;
                     return Ok(());
@@ -168,6 +169,7 @@ impl Lane {
         loop {
             let source = match self.find_first_event(&job.append, deadline).await {
                 Ok(Some(first_position)) => {
+                    metrics::counter!("wopay_commands_recovered_outcomes_total").increment(1);
                     let sequence = job.append.last_sequence();
                     let position = first_position + sequence - job.append.expected - 1;
                     return job.answer(Ok(Appended { position, sequence }));

@@ -9,13 +9,15 @@ use wopay_domain::ChainFamily;
 use crate::support::count;
 
 async fn fill(pool: &PgPool, family: ChainFamily, from: i64, to: i64) {
-    sqlx::query("INSERT INTO address_pool (family, idx, address) SELECT $1, i, $1 || '-' || i FROM generate_series($2, $3) i")
-        .bind(family.as_str())
-        .bind(from)
-        .bind(to - 1)
-        .execute(pool)
-        .await
-        .unwrap();
+    sqlx::query(
+        "INSERT INTO address_pool (family, idx, address) SELECT $1, i, $1 || '-' || i FROM generate_series($2, $3) i",
+    )
+    .bind(family.as_str())
+    .bind(from)
+    .bind(to - 1)
+    .execute(pool)
+    .await
+    .unwrap();
 }
 
 /// Takes until the pool is used up.

@@ -96,7 +96,8 @@ async fn assert_appends_are_whole(pool: &PgPool) {
         HAVING count(*) <> (max(payload #>> '{MerchantSuspended,reason}'))::bigint) AS torn";
     assert_eq!(count(pool, torn).await, 0, "appends with some of their events");
     let streams = count(pool, "SELECT count(DISTINCT aggregate_id) FROM events").await;
-    let claims = "SELECT count(*) FROM claims c WHERE EXISTS (SELECT FROM events e WHERE e.aggregate_id = c.aggregate_id)";
+    let claims =
+        "SELECT count(*) FROM claims c WHERE EXISTS (SELECT FROM events e WHERE e.aggregate_id = c.aggregate_id)";
     assert_eq!(count(pool, claims).await, 2 * streams, "claims of what was appended");
     assert_eq!(count(pool, "SELECT count(*) FROM claims").await, 2 * streams, "claims of what was not appended");
 }

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use futures::future::join_all;
 use sqlx::PgPool;
+use uuid::Uuid;
 use wopay_commands::store::{Appended, LedgerStore};
 use wopay_commands::{AppendError, Claim, ClaimKind, ExecuteError, InvalidAppend, Ledger};
 use wopay_domain::merchant::{Merchant, MerchantEvent, MerchantSuspended};
 use wopay_domain::payment::PaymentError;
-use uuid::Uuid;
 
 use crate::support::{assert_whole, count, create, ledger, merchant_id, metadata, now};
 
@@ -118,7 +118,10 @@ async fn what_can_never_be_written_is_refused_before_it_joins_others() {
         other => panic!("{other:?}"),
     };
     let none: [MerchantEvent; 0] = [];
-    assert_eq!(refused(store.append::<Merchant>("a", 0, &none, &no_metadata(), Vec::new()).await), InvalidAppend::Empty);
+    assert_eq!(
+        refused(store.append::<Merchant>("a", 0, &none, &no_metadata(), Vec::new()).await),
+        InvalidAppend::Empty
+    );
     let many = vec![event("x"); 513];
     let too_many = InvalidAppend::TooManyEvents { got: 513, max: 512 };
     assert_eq!(refused(store.append::<Merchant>("a", 0, &many, &no_metadata(), Vec::new()).await), too_many);

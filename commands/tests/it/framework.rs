@@ -18,7 +18,12 @@ async fn the_framework_executes_through_the_store() {
     let id = merchant_id.to_string();
     let register = || {
         let profile = SecretRef::from_uuid(Uuid::now_v7());
-        MerchantCommand::Register(RegisterMerchant { merchant_id, profile, policy: MerchantPolicy::default(), at: now() })
+        MerchantCommand::Register(RegisterMerchant {
+            merchant_id,
+            profile,
+            policy: MerchantPolicy::default(),
+            at: now(),
+        })
     };
     let suspend = |reason: &str| MerchantCommand::Suspend { reason: reason.to_owned(), at: now() };
     let metadata = HashMap::from([("actor".to_owned(), "operator".to_owned())]);

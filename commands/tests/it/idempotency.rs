@@ -9,7 +9,7 @@ use wopay_commands::{Created, ExecuteError, IdempotencyClaim};
 use wopay_domain::payment::{CreatePayment, PaymentCommand, PaymentStatus};
 use wopay_domain::{MerchantId, Money, PaymentId};
 
-use crate::support::{address, asset, assert_whole, count, create, ledger, merchant_id, metadata, now};
+use crate::support::{address, assert_whole, asset, count, create, ledger, merchant_id, metadata, now};
 
 fn key(name: &str, hash: &str) -> Option<IdempotencyClaim> {
     Some(IdempotencyClaim { key: name.to_owned(), request_hash: hash.to_owned() })
@@ -144,7 +144,8 @@ async fn an_existing_payment_is_shown_as_it_is_now() {
     let mut wanted = again(&first);
     wanted.terms.address = address();
     for ledger in &ledgers {
-        let Created::Existing { payment } = ledger.create_payment(wanted.clone(), &metadata(), None).await.unwrap() else {
+        let Created::Existing { payment } = ledger.create_payment(wanted.clone(), &metadata(), None).await.unwrap()
+        else {
             panic!("opened twice");
         };
         assert_eq!(payment.status, PaymentStatus::Cancelled);

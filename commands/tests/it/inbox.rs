@@ -70,7 +70,11 @@ async fn deposits_reach_their_payments_once_whatever_else_is_in_the_queue() {
         let mut rest = seen(second, 6, 40_000_000);
         rest.stage = DepositStage::Confirmed { confirmations: 3 };
         // Newest first: the older report must change nothing.
-        messages.extend([message(*payment, confirmed), message(*payment, seen(first, 4, 60_000_000)), message(*payment, rest)]);
+        messages.extend([
+            message(*payment, confirmed),
+            message(*payment, seen(first, 4, 60_000_000)),
+            message(*payment, rest),
+        ]);
     }
     publish(&bus, messages.clone()).await;
     let token = CancellationToken::new();

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test reports by panicking")]
 
 mod addresses;
+mod ambiguity;
 mod atomicity;
 mod conflicts;
 mod framework;

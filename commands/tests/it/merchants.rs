@@ -1,13 +1,15 @@
 //! Merchants: their claims, and how other processes learn of changes.
 
+use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use wopay_commands::merchant_changes::{MerchantChange, watch};
-use wopay_commands::{Claim, ClaimKind, Executed, ExecuteError, Ledger};
+use wopay_commands::{Claim, ClaimKind, ExecuteError, Executed, Ledger};
 use wopay_domain::merchant::{MerchantCommand, MerchantError, MerchantPolicy, MerchantState, RegisterMerchant};
 use wopay_domain::{ApiKeyId, MerchantId, SecretRef};
 use wopay_testkit::eventually;
@@ -88,9 +90,14 @@ impl Heard {
     }
 }
 
+async fn watcher_pool(url: &str) -> PgPool {
+    let options = PgConnectOptions::from_str(url).unwrap().application_name("test-watcher");
+    PgPoolOptions::new().max_connections(1).connect_with(options).await.unwrap()
+}
+
 async fn kill_listener(pool: &PgPool) {
     let statement = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-        WHERE datname = current_database() AND query LIKE 'LISTEN%'";
+        WHERE datname = current_database() AND application_name = 'test-watcher'";
     let killed: Vec<bool> = sqlx::query_scalar(statement).fetch_all(pool).await.unwrap();
     assert_eq!(killed, [true]);
 }
@@ -101,7 +108,7 @@ async fn changes_are_told_and_blindness_too() {
     let ledger = ledger(&database.pool);
     let (heard, token) = (Heard::default(), CancellationToken::new());
     let watching = tokio::spawn({
-        let (heard, pool, token) = (heard.clone(), database.extra_pool(1).await, token.clone());
+        let (heard, pool, token) = (heard.clone(), watcher_pool(&database.url).await, token.clone());
         async move { watch(pool, token, move |change| heard.0.lock().unwrap().push(change)).await }
     });
     heard.wait_for("watching", |heard| heard == [MerchantChange::Watching]).await;

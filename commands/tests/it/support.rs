@@ -72,11 +72,7 @@ pub(crate) fn create(merchant_id: MerchantId, order_id: &str) -> CreatePayment {
 /// A sighting of `minor` units in a transaction of this number.
 pub(crate) fn seen(transaction: u64, revision: u64, minor: u128) -> DepositReport {
     DepositReport {
-        deposit: DepositKey {
-            chain: chain(),
-            transaction: format!("0x{transaction:064x}"),
-            leg: DepositLeg::Log(0),
-        },
+        deposit: DepositKey { chain: chain(), transaction: format!("0x{transaction:064x}"), leg: DepositLeg::Log(0) },
         revision,
         amount: Money::new(minor, asset().id),
         from: None,
@@ -112,12 +108,11 @@ pub(crate) async fn count(pool: &PgPool, statement: &'static str) -> i64 {
 /// What holds of a ledger at any time: head = newest position = number of events, streams without holes, every payment
 /// with its own two claims, no claim without its payment.
 pub(crate) async fn assert_whole(pool: &PgPool) {
-    let facts: (i64, i64, i64) = sqlx::query_as(
-        "SELECT (SELECT position FROM ledger_head), coalesce(max(position), 0), count(*) FROM events",
-    )
-    .fetch_one(pool)
-    .await
-    .unwrap();
+    let facts: (i64, i64, i64) =
+        sqlx::query_as("SELECT (SELECT position FROM ledger_head), coalesce(max(position), 0), count(*) FROM events")
+            .fetch_one(pool)
+            .await
+            .unwrap();
     assert_eq!(facts.0, facts.1, "head and newest position");
     assert_eq!(facts.1, facts.2, "newest position and number of events");
     let broken_streams = "SELECT count(*) FROM (
