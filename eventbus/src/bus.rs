@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::context::ContextBuilder;
-use async_nats::{Client, ConnectOptions, jetstream};
+use async_nats::{Client, ConnectOptions, ServerAddr, jetstream};
+use percent_encoding::percent_decode_str;
 
 use crate::error::BusError;
 use crate::subjects;
@@ -44,7 +45,9 @@ impl Bus {
     /// The address is not one, or the ledger's name cannot be part of a subject.
     pub async fn connect(nats_url: &str, ledger: &str) -> Result<Self, BusError> {
         subjects::check_ledger_name(ledger)?;
-        let client = options(ledger).connect(nats_url).await.map_err(|error| BusError::Address(error.into()))?;
+        let address: ServerAddr = nats_url.parse().map_err(|error: std::io::Error| BusError::Address(error.into()))?;
+        let options = authenticate(options(ledger), &address)?;
+        let client = options.connect(address).await.map_err(|error| BusError::Address(error.into()))?;
         let jetstream = ContextBuilder::new()
             .timeout(ANSWER_WITHIN)
             .max_ack_inflight(PUBLISHES_IN_FLIGHT_MAX)
@@ -101,6 +104,16 @@ fn options(ledger: &str) -> ConnectOptions {
         .request_timeout(Some(ANSWER_WITHIN))
         .reconnect_delay_callback(reconnect_delay)
         .event_callback(|event| async move { tracing::info!(%event, "NATS connection") })
+}
+
+/// The client does not take user and password from the address by itself.
+fn authenticate(options: ConnectOptions, address: &ServerAddr) -> Result<ConnectOptions, BusError> {
+    let Some(user) = address.username() else { return Ok(options) };
+    let decode = |text: &str| percent_decode_str(text).decode_utf8().map(|text| text.into_owned());
+    let undecodable = |error: std::str::Utf8Error| BusError::Address(error.into());
+    let user = decode(user).map_err(undecodable)?;
+    let password = decode(address.password().unwrap_or_default()).map_err(undecodable)?;
+    Ok(options.user_and_password(user, password))
 }
 
 fn reconnect_delay(attempts: usize) -> Duration {

@@ -64,7 +64,7 @@ pub(crate) async fn apply(
         return Ok(Applied { position: checkpoint, count: 0, from_log: next.from_log, is_more: false });
     };
     let (position, count) = (last.position, next.events.len());
-    do_not_wait_for_disk(&mut tx).await?;
+    set_up(&mut tx).await?;
     handler.apply(&mut tx, &next.events).await?;
     checkpoint::advance(&mut tx, name, position).await?;
     tx.commit().await?;
@@ -110,9 +110,15 @@ fn is_dense(events: &[RecordedEvent], checkpoint: i64) -> bool {
     events.iter().zip(checkpoint + 1..).all(|(event, expected)| event.position == expected)
 }
 
-/// What is lost in a crash is applied again, and the ledger's own appends need the disk more.
-async fn do_not_wait_for_disk(tx: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("SET LOCAL synchronous_commit = off").execute(tx).await?;
+/// What is lost in a crash is applied again, and the ledger's own appends need the disk more. An instance that hangs, or
+/// whose machine is gone, must not keep the checkpoint from the others for ever.
+async fn set_up(tx: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "SELECT set_config('synchronous_commit', 'off', true),
+                set_config('idle_in_transaction_session_timeout', '60s', true)",
+    )
+    .execute(tx)
+    .await?;
     Ok(())
 }
 

@@ -14,7 +14,7 @@ pub trait EventHandler: Send + Sync + 'static {
     /// everything: so no effects outside of it.
     ///
     /// The transaction does not wait for the disk (`synchronous_commit = off`): after a crash of Postgres its end may be
-    /// missing, checkpoint and rows alike, and is applied again.
+    /// missing, checkpoint and rows alike, and is applied again. Postgres ends it when 60 s pass without a statement.
     ///
     /// # Errors
     /// See [`HandlerError`].

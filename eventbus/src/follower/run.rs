@@ -87,7 +87,7 @@ impl Follower {
             if applied.is_more {
                 continue;
             }
-            let is_fed = *feed.attached.borrow_and_update() && self.bus.is_connected();
+            let is_fed = *feed.attached.borrow() && self.bus.is_connected();
             self.status.set_fed(is_fed);
             clock.after(applied, polled, is_fed);
             if self.next_messages(&mut feed, &clock, &mut messages).await {
