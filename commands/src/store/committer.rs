@@ -15,7 +15,7 @@ use super::lane::Lane;
 /// How the committer works.
 #[derive(Clone, Copy, Debug)]
 pub struct CommitterOptions {
-    /// Commands that may wait; one more is refused as [`AppendError::Overloaded`].
+    /// Commands that may wait; one more is refused as [`AppendError::Overloaded`](crate::AppendError::Overloaded).
     pub queue_capacity: usize,
     /// The most commands in one append. The events and bytes of a group are bounded too.
     pub group_commands_max: usize,
