@@ -1,11 +1,11 @@
 // A local EVM chain (anvil) with a test USDT on it, and payers who spend from its unlocked accounts.
 
-import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
 import { freePort } from './net.mjs';
 import { until } from './print.mjs';
+import { start, stop } from './processes.mjs';
 
 const repository = new URL('..', import.meta.url).pathname;
 const token = JSON.parse(readFileSync(join(repository, 'testkit/contracts/build/TestToken.json'), 'utf8'));
@@ -31,13 +31,18 @@ export class Chain {
   static async start({ name, chainId, decimals, blockSeconds, native }) {
     const port = await freePort();
     const args = ['--port', port, '--chain-id', chainId, '--block-time', blockSeconds, '--silent', '--accounts', 3];
-    const child = spawn(anvilBinary(), args.map(String), { stdio: ['ignore', 'ignore', 'inherit'] });
+    const child = start(anvilBinary(), args, { stdio: 'ignore' });
     const chain = new Chain({ name, chainId, decimals, native, url: `http://127.0.0.1:${port}`, child });
-    await until(`${name}'s node to answer`, () => chain.rpc('eth_chainId').catch(() => undefined));
+    await until(`${name}'s node to answer`, () => {
+      if (child.hasEnded) throw new Error(child.hasEnded);
+      return chain.rpc('eth_chainId').catch(() => undefined);
+    });
     [chain.deployer, chain.payer] = await chain.rpc('eth_accounts');
     await chain.#deployToken();
     return chain;
   }
+
+  nonces = new Map();
 
   constructor(fields) {
     Object.assign(this, fields);
@@ -62,8 +67,15 @@ export class Chain {
     return result;
   }
 
+  /// The next nonce of an account: counted here, since many payments are sent at once.
+  #nonce(account) {
+    const nonce = this.nonces.get(account) ?? 0;
+    this.nonces.set(account, nonce + 1);
+    return `0x${nonce.toString(16)}`;
+  }
+
   async #mined(transaction) {
-    const hash = await this.rpc('eth_sendTransaction', transaction);
+    const hash = await this.rpc('eth_sendTransaction', { ...transaction, nonce: this.#nonce(transaction.from) });
     const receipt = await until(`transaction ${hash}`, async () => (await this.rpc('eth_getTransactionReceipt', hash)) ?? undefined);
     if (receipt.status !== '0x1') throw new Error(`${this.name}: transaction ${hash} failed`);
     return receipt;
@@ -84,11 +96,19 @@ export class Chain {
     }, { everyMs: 10 });
   }
 
+  /// Resolves once the newest block is later than this time (RFC 3339).
+  passes(time) {
+    return until(`${this.name} to pass ${time}`, async () => {
+      const block = await this.rpc('eth_getBlockByNumber', 'latest', false);
+      return Number(block.timestamp) * 1000 > Date.parse(time) ? true : undefined;
+    }, { everyMs: 50 });
+  }
+
   decimalsOf(currency) {
     return currency === this.native ? 18 : this.decimals;
   }
 
   stop() {
-    this.child.kill('SIGTERM');
+    return stop(this.child);
   }
 }

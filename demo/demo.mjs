@@ -36,6 +36,7 @@ async function buy(order, number, wopay, receiver) {
   step(`${name}: pay ${amount} to ${payment.payment_address}`);
   if (order.late) {
     await receiver.webhook(payment.id, 'payment.expired');
+    await chain.passes(payment.expires_at);
     step(`${name}: the deadline passed, the payer pays nevertheless`);
   }
   let receipt;
@@ -71,54 +72,58 @@ async function balancesAreBooked(wopay, orders) {
   }
 }
 
-async function main() {
-  const running = [];
-  const stopAll = async () => {
-    for (const part of running.splice(0).reverse()) await part.stop();
-  };
-  let leave;
-  const asked = new Promise((resolve) => { leave = resolve; });
-  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => leave(signal));
-  try {
-    step('starting two local chains and deploying a test USDT on each');
-    const chains = await Promise.all([
-      Chain.start({ name: 'ethereum', chainId: 31337, decimals: 6, blockSeconds: 1, native: 'ETH' }),
-      Chain.start({ name: 'bsc', chainId: 31338, decimals: 18, blockSeconds: 1, native: 'BNB' }),
-    ]);
-    running.push(...chains);
-    chains.forEach((chain) => done(`${chain.name}: ${chain.url}, USDT with ${chain.decimals} decimals at ${chain.token}`));
+async function take(running, asked) {
+  step('starting two local chains and deploying a test USDT on each');
+  const chains = await Promise.all([
+    Chain.start({ name: 'ethereum', chainId: 31337, decimals: 6, blockSeconds: 1, native: 'ETH' }),
+    Chain.start({ name: 'bsc', chainId: 31338, decimals: 18, blockSeconds: 1, native: 'BNB' }),
+  ]);
+  running.push(...chains);
+  chains.forEach((chain) => done(`${chain.name}: ${chain.url}, USDT with ${chain.decimals} decimals at ${chain.token}`));
 
-    step('starting wopay with its own Postgres and NATS (the first start makes a database and a key)');
-    const wopay = await Wopay.start(chains);
-    running.push(wopay);
-    done(`wopay: ${wopay.url}, log in ${wopay.log}`);
+  step('starting wopay with its own Postgres and NATS (the first start makes a database and a key)');
+  const wopay = await Wopay.start(chains);
+  running.push(wopay);
+  done(`wopay: ${wopay.url}, log in ${wopay.log}`);
 
-    const receiver = await Receiver.start();
-    running.push(receiver);
-    const merchant = await wopay.createMerchant(receiver.url);
-    receiver.secret = merchant.webhook_secret;
-    done(`merchant ${merchant.merchant_id}, webhooks verified at ${receiver.url}`);
+  const receiver = await Receiver.start();
+  running.push(receiver);
+  const merchant = await wopay.createMerchant(receiver.url);
+  receiver.secret = merchant.webhook_secret;
+  done(`merchant ${merchant.merchant_id}, webhooks verified at ${receiver.url}`);
 
-    const all = chains.flatMap(orders);
-    const receipts = await Promise.all(all.map((order, index) => buy(order, index + 1, wopay, receiver)));
-    table(['Payment', 'Chain', 'Amount', 'Paid', 'Status', 'Last transaction', 'Block → webhook'], receipts);
-    await balancesAreBooked(wopay, all);
-    done(`${receiver.received.length} webhooks arrived, every signature verified`);
+  const all = chains.flatMap(orders);
+  const receipts = await Promise.all(all.map((order, index) => buy(order, index + 1, wopay, receiver)));
+  table(['Payment', 'Chain', 'Amount', 'Paid', 'Status', 'Last transaction', 'Block → webhook'], receipts);
+  await balancesAreBooked(wopay, all);
+  done(`${receiver.received.length} webhooks arrived, every signature verified`);
 
-    if (process.env.DEMO_ONCE === '1') return;
-    console.log(`WoPay stays up at ${wopay.url}. Try:
+  if (process.env.DEMO_ONCE === '1') return;
+  console.log(`WoPay stays up at ${wopay.url}. Try:
 
   curl -s ${wopay.url}/api/v1/payments -H 'Authorization: Bearer ${merchant.api_key}'
 
 Ctrl-C stops everything.`);
-    await asked;
+  await asked;
+}
+
+async function main() {
+  const running = [];
+  let leave;
+  const asked = new Promise((resolve) => { leave = resolve; });
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, leave);
+  try {
+    await Promise.race([take(running, asked), asked]);
+  } catch (error) {
+    console.error(`demo: ${error.message}`);
+    process.exitCode = 1;
   } finally {
     step('stopping');
-    await stopAll();
+    for (const part of running.reverse()) await part.stop();
   }
 }
 
-main().then(() => process.exit(0), (error) => {
-  console.error(`demo: ${error.message}`);
-  process.exit(1);
-});
+// What fails after the first failure, or while everything stops, is a consequence of it.
+process.on('unhandledRejection', () => {});
+await main();
+process.exit();

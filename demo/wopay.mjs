@@ -1,13 +1,14 @@
 // The gateway itself: the binary `wopay` with a configuration of two local chains, and its REST API as a merchant uses it.
 
-import { execFile, spawn } from 'node:child_process';
-import { chmodSync, createWriteStream, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import { chmodSync, closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
 import { freePort } from './net.mjs';
 import { until } from './print.mjs';
+import { start, stop } from './processes.mjs';
 
 const repository = new URL('..', import.meta.url).pathname;
 const binary = join(process.env.CARGO_TARGET_DIR ?? join(repository, 'target'), 'debug/wopay');
@@ -46,7 +47,12 @@ allow_networks = ["127.0.0.0/8"]
 ${chains.map(chainTable).join('')}`);
     const wopay = new Wopay({ folder, config, url: `http://${listen}`, log: join(folder, 'wopay.log') });
     wopay.#serve();
-    await until('wopay to be ready', () => wopay.#ready(), { seconds: 120 });
+    try {
+      await until('wopay to be ready', () => wopay.#ready(), { seconds: 120 });
+    } catch (error) {
+      await stop(wopay.child);
+      throw error;
+    }
     return wopay;
   }
 
@@ -55,15 +61,13 @@ ${chains.map(chainTable).join('')}`);
   }
 
   #serve() {
-    this.child = spawn(binary, ['serve', '--config', this.config], { cwd: repository, stdio: ['ignore', 'pipe', 'pipe'] });
-    const log = createWriteStream(this.log);
-    this.child.stdout.pipe(log);
-    this.child.stderr.pipe(log);
-    this.child.on('exit', (code) => { this.exitCode = code ?? 1; });
+    const log = openSync(this.log, 'a');
+    this.child = start(binary, ['serve', '--config', this.config], { cwd: repository, stdio: ['ignore', log, log] });
+    closeSync(log);
   }
 
   async #ready() {
-    if (this.exitCode !== undefined) throw new Error(`wopay ended with code ${this.exitCode}; its log: ${this.log}`);
+    if (this.child.hasEnded) throw new Error(`${this.child.hasEnded}; its log is ${this.log}`);
     return fetch(`${this.url}/readyz`).then((response) => response.ok, () => false);
   }
 
@@ -105,10 +109,7 @@ ${chains.map(chainTable).join('')}`);
 
   /// Stops the server with its private services, and removes what it wrote.
   async stop() {
-    if (this.exitCode === undefined) {
-      this.child.kill('SIGTERM');
-      await until('wopay to stop', () => this.exitCode !== undefined, { seconds: 60 });
-    }
+    await stop(this.child);
     rmSync(this.folder, { recursive: true, force: true });
   }
 }

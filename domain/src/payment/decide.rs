@@ -61,7 +61,9 @@ fn observe(payment: &PaymentState, report: &DepositReport) -> Result<Vec<Payment
     let events = match (stood, report.stage) {
         (Some(stood), DepositStage::Orphaned) => vec![orphaned(payment, report, stood)],
         (Some(stood), DepositStage::Confirmed { confirmations })
-            if stood.state == DepositState::Seen && stood.block.hash == report.block.hash =>
+            if stood.state == DepositState::Seen
+                && stood.block.hash == report.block.hash
+                && stood.amount == report.amount =>
         {
             vec![confirmed(payment, report, stood.disposition, confirmations)]
         }

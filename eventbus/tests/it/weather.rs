@@ -168,3 +168,10 @@ async fn connections_to_postgres_die_under_load() {
     assert_eq!(status.poisoned(), None);
     Station { world, running, status }.assert_recovers().await;
 }
+
+#[tokio::test]
+async fn user_and_password_of_the_address_are_used() {
+    let nats = wopay_testkit::nats_with_password().await;
+    let bus = wopay_eventbus::Bus::connect(&nats.url, "main").await.unwrap();
+    assert!(bus.is_connected());
+}

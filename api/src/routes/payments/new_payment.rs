@@ -44,7 +44,7 @@ pub(crate) struct NewPaymentSchema {
     #[schema(required = false, nullable = true, max_length = 500, example = "https://shop.example/webhook")]
     callback_url: Option<String>,
     /// Seconds until the deadline.
-    #[schema(required = false, nullable = true, minimum = 60, maximum = 604_800, default = 3600)]
+    #[schema(required = false, nullable = true, minimum = 1, maximum = 604_800, default = 3600)]
     expires_in: Option<i64>,
 }
 

@@ -325,3 +325,13 @@ fn sums_that_do_not_fit_are_refused_and_change_nothing() {
         scenario.refused(&PaymentError::Money(crate::money::MoneyError::Overflow(super::fixture::usdt().id)));
     assert_eq!(scenario.payment, before);
 }
+
+#[test]
+fn another_amount_in_the_same_block_is_recorded_anew_before_it_is_booked() {
+    plain()
+        .given([deposit(1, 100).seen()])
+        .when(deposit(1, 90).revision(2).confirmed())
+        .then(&["DepositOrphaned", "DepositReincluded", "DepositConfirmed", "PaymentPartiallyPaid"])
+        .when(deposit(1, 90).revision(3).orphaned())
+        .then(&["DepositOrphaned", "PaymentReopened"]);
+}
