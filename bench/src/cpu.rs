@@ -42,6 +42,16 @@ pub(crate) fn of_tree(root: u32) -> Option<Duration> {
     Some(TICK * ticks.sum())
 }
 
+/// CPU time of the whole machine, of all its cores together, in which anything ran.
+pub(crate) fn of_machine() -> Option<Duration> {
+    let text = fs::read_to_string("/proc/stat").ok()?;
+    let fields = text.lines().next()?.strip_prefix("cpu ")?.split_whitespace();
+    let ticks: Vec<u32> = fields.map(|field| field.parse().ok()).collect::<Option<_>>()?;
+    // user, nice, system; then idle, iowait; irq and softirq; what follows is counted in these or not ours.
+    let [user, nice, system, _idle, _iowait, irq, softirq, ..] = ticks[..] else { return None };
+    Some(TICK * (user + nice + system + irq + softirq))
+}
+
 /// The process that started this one.
 pub(crate) fn parent(pid: u32) -> Option<u32> {
     Some(stat(pid)?.parent)

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 use tokio::process::Command;
 use wopay_private_services::{
-    BinarySearch, NatsOptions, PrivateNats, Signal, SuperviseOptions, Supervised, free_port, start_nats,
+    BinarySearch, NatsOptions, PrivateNats, Signal, SuperviseOptions, Supervised, SyncInterval, free_port, start_nats,
 };
 
 use crate::chain::{CHAIN_ID, Chain};
@@ -25,6 +25,19 @@ const LOG_TAIL_CHARACTERS: usize = 2_000;
 /// An endpoint for a chain that nobody watches.
 const NO_ENDPOINT: &str = "http://127.0.0.1:9";
 const ROLES_WITHOUT_WATCHERS: &str = "api,relay,projections,webhooks,scheduler,signer";
+
+/// Where the gateway comes from and works.
+#[derive(Clone, Debug)]
+pub(crate) struct Place<'a> {
+    /// The binary.
+    pub(crate) wopay: &'a Path,
+    /// Folder for keys, logs and streams.
+    pub(crate) scratch: &'a Path,
+    /// Where to look for nats-server.
+    pub(crate) search: BinarySearch,
+    /// How often nats-server forces its files to the disk.
+    pub(crate) nats_sync: SyncInterval,
+}
 
 /// A running `wopay serve`; ends with this value.
 #[derive(Debug)]
@@ -50,17 +63,13 @@ struct Merchant {
 }
 
 impl Gateway {
-    /// Starts it on this database, with a merchant; returns when it is ready. Keys, logs and streams go to `scratch`.
-    pub(crate) async fn start(
-        wopay: &Path,
-        database: &Database,
-        scratch: &Path,
-        search: BinarySearch,
-        http: &reqwest::Client,
-    ) -> Result<Self> {
+    /// Starts it on this database, with a merchant; returns when it is ready.
+    pub(crate) async fn start(place: Place<'_>, database: &Database, http: &reqwest::Client) -> Result<Self> {
+        let Place { wopay, scratch, search, nats_sync } = place;
         std::fs::create_dir_all(scratch)?;
         // As `wopay serve` starts its own, but without a password, which clients do not take from an URL.
-        let options = NatsOptions { password: false, ..NatsOptions::new(scratch.join("nats"), search) };
+        let options =
+            NatsOptions { password: false, sync_interval: nats_sync, ..NatsOptions::new(scratch.join("nats"), search) };
         let nats = start_nats(options).await?;
         let nats_pid = cpu::find_below(std::process::id(), "nats-server");
         let chain = Chain::start(scratch, http).await?;

@@ -1,6 +1,5 @@
 //! (d) `POST /api/v1/payments` against the running gateway, by a load generator that is none of ours.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,10 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 use sqlx::PgPool;
-use wopay_private_services::BinarySearch;
 
 use crate::cpu;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Place};
 use crate::generator::{Generator, Load};
 use crate::measure::{Counters, CpuPerPayment, Measurement, bytes_per, difference, per};
 use crate::ours::fill_pool;
@@ -56,15 +54,13 @@ pub(crate) struct Served {
 /// Measures it.
 pub(crate) async fn measure(
     server: &Server,
-    wopay: &Path,
+    place: Place<'_>,
     generator: &Generator,
-    scratch: &Path,
-    search: BinarySearch,
     duration: Duration,
 ) -> Result<(Measurement, Served)> {
     let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
     let database = server.create_database("bench_http").await?;
-    let gateway = Gateway::start(wopay, &database, scratch, search, &http).await?;
+    let gateway = Gateway::start(place, &database, &http).await?;
     let pool = database.pool(2).await?;
     let measured = load(server, &gateway, generator, &pool, duration * LONGER).await;
     pool.close().await;

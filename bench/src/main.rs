@@ -16,14 +16,16 @@ mod sample;
 mod server;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use chrono::{SecondsFormat, Utc};
 use clap::Parser;
-use wopay_private_services::BinarySearch;
+use wopay_private_services::{BinarySearch, SyncInterval};
 
+use gateway::Place;
 use generator::Generator;
+use measure::difference;
 use report::Report;
 use server::Server;
 
@@ -54,6 +56,10 @@ struct Args {
     /// started.
     #[arg(long, env = "WOPAY_BENCH_DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
+
+    /// How often nats-server forces its files to the disk: `always`, as with `wopay serve`, or every so many seconds.
+    #[arg(long, default_value = "always", value_parser = sync_interval)]
+    nats_sync: SyncInterval,
 
     /// Folder for the server's data, logs and keys, on the disk to be measured; emptied before and after.
     #[arg(long, default_value = ".wopay/bench")]
@@ -91,9 +97,11 @@ async fn main() -> Result<()> {
 
 async fn run(args: &Args, server: &Server, scratch: &Path) -> Result<Report> {
     let duration = Duration::from_secs(args.seconds.max(1));
+    let (started, others) = (Instant::now(), server.cpu_of_others());
     let mut report = Report {
         started_at: Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true),
         cores: std::thread::available_parallelism()?.get(),
+        others_percent: None,
         postgres: server.describe().await?,
         measurements: Vec::new(),
         bytes: Vec::new(),
@@ -125,11 +133,15 @@ async fn run(args: &Args, server: &Server, scratch: &Path) -> Result<Report> {
         println!("== bench: (d) the gateway over HTTP");
         let generator = generator(args)?;
         let scratch = scratch.join("gateway");
-        let (line, served) = http::measure(server, &args.wopay, &generator, &scratch, search(), duration).await?;
+        let place = Place { wopay: &args.wopay, scratch: &scratch, search: search(), nats_sync: args.nats_sync };
+        let (line, served) = http::measure(server, place, &generator, duration).await?;
         report.measurements.push(line);
         report.bytes.push(('d', served.bytes));
         report.served = Some(served);
     }
+    let others = difference(others, server.cpu_of_others()).map(|others| others.as_secs_f64());
+    let capacity = started.elapsed().as_secs_f64() * report.cores as f64;
+    report.others_percent = others.map(|others| 100.0 * others / capacity);
     report.judge();
     Ok(report)
 }
@@ -137,6 +149,13 @@ async fn run(args: &Args, server: &Server, scratch: &Path) -> Result<Report> {
 fn generator(args: &Args) -> Result<Generator> {
     let wrk = args.wrk.clone().map(Generator::Wrk);
     wrk.or_else(|| args.autocannon.clone().map(Generator::Autocannon)).context("no load generator")
+}
+
+fn sync_interval(text: &str) -> Result<SyncInterval, std::num::ParseIntError> {
+    match text {
+        "always" => Ok(SyncInterval::Always),
+        seconds => Ok(SyncInterval::Every(Duration::from_secs(seconds.parse()?))),
+    }
 }
 
 fn empty(dir: &Path) -> Result<()> {

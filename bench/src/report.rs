@@ -20,6 +20,8 @@ pub(crate) struct Report {
     pub(crate) started_at: String,
     /// Processors that everything shared.
     pub(crate) cores: usize,
+    /// The part of the cores' time that other programs took during the run, in percent: above a few, run again.
+    pub(crate) others_percent: Option<f64>,
     /// The server and its durability.
     pub(crate) postgres: String,
     /// The lines.
@@ -82,7 +84,10 @@ impl Report {
 
     /// Prints it.
     pub(crate) fn print(&self) {
-        println!("\nPostgreSQL {}; {} cores, shared by everything\n", self.postgres, self.cores);
+        println!("\nPostgreSQL {}; {} cores, shared by everything", self.postgres, self.cores);
+        if let Some(others) = self.others_percent {
+            println!("Other programs took {others:.0} % of the cores during the run.");
+        }
         println!("{}", self.lines());
         self.print_notes();
         if !self.aims.is_empty() {

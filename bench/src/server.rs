@@ -108,6 +108,14 @@ impl Server {
         self.postmaster.and_then(cpu::of_tree)
     }
 
+    /// CPU time of the whole machine that is none of ours: neither of this process and what it started nor of the server.
+    pub(crate) fn cpu_of_others(&self) -> Option<Duration> {
+        let ours = cpu::of_tree(std::process::id())?;
+        // A server of our own is below this process already.
+        let elsewhere = if self.private.is_some() { Duration::ZERO } else { self.cpu().unwrap_or_default() };
+        Some(cpu::of_machine()?.saturating_sub(ours + elsewhere))
+    }
+
     /// Stops a server of our own.
     pub(crate) async fn stop(self) -> Result<()> {
         match self.private {
