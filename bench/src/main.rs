@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use chrono::{SecondsFormat, Utc};
 use clap::Parser;
+use wopay_commands::LedgerOptions;
 use wopay_private_services::{BinarySearch, SyncInterval};
 
 use gateway::Place;
@@ -56,6 +57,14 @@ struct Args {
     /// started.
     #[arg(long, env = "WOPAY_BENCH_DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
+
+    /// Connections that append in (c), instead of the default.
+    #[arg(long)]
+    lanes: Option<usize>,
+
+    /// The most commands in one append in (c), instead of the default.
+    #[arg(long)]
+    group_max: Option<usize>,
 
     /// How often nats-server forces its files to the disk: `always`, as with `wopay serve`, or every so many seconds.
     #[arg(long, default_value = "always", value_parser = sync_interval)]
@@ -124,7 +133,7 @@ async fn run(args: &Args, server: &Server, scratch: &Path) -> Result<Report> {
     }
     if args.only.contains(&Part::Commands) {
         println!("== bench: (c) the command path");
-        let (lines, bytes, derived) = ours::measure(server, duration).await?;
+        let (lines, bytes, derived) = ours::measure(server, ledger_options(args), duration).await?;
         report.measurements.extend(lines);
         report.bytes.push(('c', bytes));
         report.derived_per_s = Some(derived);
@@ -144,6 +153,13 @@ async fn run(args: &Args, server: &Server, scratch: &Path) -> Result<Report> {
     report.others_percent = others.map(|others| 100.0 * others / capacity);
     report.judge();
     Ok(report)
+}
+
+fn ledger_options(args: &Args) -> LedgerOptions {
+    let mut options = LedgerOptions::default();
+    options.committer.lanes = args.lanes.unwrap_or(options.committer.lanes);
+    options.committer.group_commands_max = args.group_max.unwrap_or(options.committer.group_commands_max);
+    options
 }
 
 fn generator(args: &Args) -> Result<Generator> {

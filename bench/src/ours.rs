@@ -29,11 +29,15 @@ const RUNS: [(u32, u64); 4] = [(1, 5_000), (8, 20_000), (64, 40_000), (512, 60_0
 const DERIVED_AT_ONCE: u32 = 500;
 
 /// Measures it, and how many addresses a second one core derives.
-pub(crate) async fn measure(server: &Server, duration: Duration) -> Result<(Vec<Measurement>, EventBytes, f64)> {
+pub(crate) async fn measure(
+    server: &Server,
+    options: LedgerOptions,
+    duration: Duration,
+) -> Result<(Vec<Measurement>, EventBytes, f64)> {
     let database = server.create_database("bench_ours").await?;
     database.migrate(in_repository("migrations")).await?;
     let pool = database.pool(CONNECTIONS).await?;
-    let ledger = Ledger::start(pool.clone(), AppendSignal::new(), LedgerOptions::default());
+    let ledger = Ledger::start(pool.clone(), AppendSignal::new(), options);
     let addresses = AddressLeases::new(pool.clone(), ADDRESS_LEASE);
     let sample = Arc::new(Sample::new()?);
     let numbers = Arc::new(AtomicU64::new(0));
