@@ -14,8 +14,14 @@
 //!
 //! What is deliberately absent: websockets and node filters (they die silently), in-memory address sets, keys, decisions
 //! about payments, internal native transfers (contracts that pay out with `call` leave no log; see the `evm` module).
+//!
+//! Metrics, each with the label `chain` where it belongs to one: `wopay_chain_watchers_{height,head,lag}_blocks`,
+//! `…_blocks_total`, `…_reorgs_total`, `…_orphaned_blocks_total`, `…_reports_total{stage}`, `…_unmatched_total`,
+//! `…_amount_overflow_total`, `…_failed_steps_total`, `…_halted`, `…_refused`,
+//! `…_rpc_calls_total{endpoint,method,outcome}`, `…_rpc_seconds`, `…_outbox_{unsent,published_total,failures_total}`,
+//! `…_outbox_{settled,resent}_total`.
 
-pub mod check;
+mod check;
 mod config;
 mod engine;
 mod evm;

@@ -171,3 +171,16 @@ fn label(url: &Url) -> String {
     let host = url.host_str().unwrap_or("?");
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_hold_no_credentials() {
+        let shown = |url: &str| label(&url.parse().unwrap());
+        assert_eq!(shown("https://user:key@mainnet.example/v3/key?key=key"), "mainnet.example");
+        assert_eq!(shown("http://127.0.0.1:8545"), "127.0.0.1:8545");
+    }
+}

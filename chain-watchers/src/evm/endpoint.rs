@@ -1,5 +1,7 @@
 //! One endpoint of a chain: the calls that watching needs, each checked against what was asked.
 
+use std::collections::HashSet;
+
 use ethers::providers::Provider;
 use ethers::types::{Address, H256, U64};
 use serde::Serialize;
@@ -99,12 +101,16 @@ impl Endpoint {
         }
     }
 
-    /// The logs of exactly that block. Logs of another block, or taken back, are an error.
+    /// The logs of exactly that block. Logs of another block, taken back, or given twice are an error.
     pub(crate) async fn logs(&self, block: H256, contracts: &[Address], topic: H256) -> Result<Vec<NodeLog>, EvmError> {
         let filter = json!([{"blockHash": block, "address": contracts, "topics": [topic]}]);
         let logs: Vec<NodeLog> = self.call("eth_getLogs", filter).await?;
         if logs.iter().any(|log| log.removed == Some(true) || log.block_hash != Some(block)) {
             return Err(self.inconsistent(format!("logs of {} belong to another block", hash_text(block))));
+        }
+        let mut indexes = HashSet::with_capacity(logs.len());
+        if !logs.iter().all(|log| indexes.insert(log.log_index)) {
+            return Err(self.inconsistent(format!("a log of {} is given twice", hash_text(block))));
         }
         Ok(logs)
     }

@@ -80,7 +80,10 @@ impl From<CallError> for ProviderError {
 pub(crate) enum EvmError {
     /// A call failed.
     #[error(transparent)]
-    Call(#[from] ProviderError),
+    Call(CallError),
+    /// `ethers` failed around a call.
+    #[error("the client failed")]
+    Client(#[source] ProviderError),
     /// Answers that contradict each other: the node lies, lags, or its chain has just changed.
     #[error("{endpoint} contradicts itself: {what}")]
     Inconsistent { endpoint: String, what: String },
@@ -99,7 +102,23 @@ impl EvmError {
     pub(crate) fn node_error(&self) -> Option<&JsonRpcError> {
         match self {
             Self::Call(error) => error.as_error_response(),
-            Self::Inconsistent { .. } | Self::Wrong { .. } => None,
+            Self::Client(_) | Self::Inconsistent { .. } | Self::Wrong { .. } => None,
+        }
+    }
+}
+
+impl From<ProviderError> for EvmError {
+    /// Finds our own error inside, with its causes: `ethers` would show only its text.
+    fn from(error: ProviderError) -> Self {
+        match error {
+            ProviderError::JsonRpcClientError(inner) => {
+                let inner: Box<dyn std::error::Error + Send + Sync> = inner;
+                match inner.downcast::<CallError>() {
+                    Ok(call) => Self::Call(*call),
+                    Err(other) => Self::Client(ProviderError::CustomError(other.to_string())),
+                }
+            }
+            other => Self::Client(other),
         }
     }
 }

@@ -101,3 +101,21 @@ fn decode_symbol(bytes: &[u8]) -> Option<String> {
     let text: String = text.chars().filter(|c| !c.is_control()).take(SYMBOL_CHARS_MAX).collect();
     (!text.is_empty()).then_some(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use ethers::abi::encode;
+
+    use super::*;
+
+    #[test]
+    fn symbols_are_strings_or_words() {
+        let text = encode(&[AbiToken::String("USDT".to_owned())]);
+        assert_eq!(decode_symbol(&text).as_deref(), Some("USDT"));
+        let mut word = b"MKR".to_vec();
+        word.resize(32, 0);
+        assert_eq!(decode_symbol(&word).as_deref(), Some("MKR"));
+        assert_eq!(decode_symbol(&[0; 32]), None);
+        assert_eq!(decode_symbol(b"junk"), None);
+    }
+}

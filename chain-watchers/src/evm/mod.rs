@@ -5,7 +5,8 @@
 //! and which of its logs the transfer is.
 //!
 //! Native money that a contract sends with an internal call leaves neither a log nor a transaction to us and is not seen
-//! here. `ethers` stays inside this folder.
+//! here. Logs that a chain writes for native transfers (EIP-7708) are not looked at: the transactions say the same, and
+//! money must not count twice. `ethers` stays inside this folder.
 
 mod client;
 mod endpoint;
@@ -32,11 +33,13 @@ use self::inspect::Expected;
 use self::pool::Pool;
 pub(crate) use self::report::report;
 use self::transfers::{Assets, find, parse_hash, settle};
-use crate::config::{ConfigError, Finality, WatcherConfig};
+use crate::config::{ConfigError, Finality, FinalityTag, WatcherConfig};
 use crate::source::{BlockData, BlockHeader, Candidate, ChainSource, Final, Head, SourceError, Transfer};
 
 /// With several endpoints and an old head: how often the others are asked for theirs.
 const COMPARE_HEADS_EVERY: Duration = Duration::from_secs(10);
+/// While the head stands still.
+const ASK_FINAL_EVERY: Duration = Duration::from_secs(5);
 const IDLE_CONNECTION_FOR: Duration = Duration::from_secs(60);
 
 /// One EVM chain.
@@ -47,6 +50,15 @@ pub(crate) struct EvmSource {
     finality: Finality,
     head_age_max: Duration,
     heads_compared_at: Mutex<Option<Instant>>,
+    last_final: Mutex<Option<LastFinal>>,
+}
+
+/// What a tag's block was, asked at that head.
+#[derive(Debug)]
+struct LastFinal {
+    head_hash: String,
+    finality: Final,
+    asked_at: Instant,
 }
 
 impl EvmSource {
@@ -80,6 +92,7 @@ impl EvmSource {
             finality: config.finality,
             head_age_max: config.rpc_options.head_age_max,
             heads_compared_at: Mutex::new(None),
+            last_final: Mutex::new(None),
         })
     }
 
@@ -87,9 +100,25 @@ impl EvmSource {
         let newest = endpoint.newest().await?;
         let finality = match self.finality {
             Finality::Depth => Final::ByDepth,
-            Finality::Tag(tag) => endpoint.tagged_height(tag).await?.map_or(Final::Unknown, Final::UpTo),
+            Finality::Tag(tag) => self.read_final(endpoint, tag, &newest.block.hash).await?,
         };
         Ok(Head { newest, finality })
+    }
+
+    /// What is final seldom moves without the head: it is asked for again when the head has moved, or after a while.
+    async fn read_final(&self, endpoint: &Endpoint, tag: FinalityTag, head_hash: &str) -> Result<Final, EvmError> {
+        if let Ok(last) = self.last_final.lock()
+            && let Some(last) = last.as_ref()
+            && last.head_hash == head_hash
+            && last.asked_at.elapsed() < ASK_FINAL_EVERY
+        {
+            return Ok(last.finality);
+        }
+        let finality = endpoint.tagged_height(tag).await?.map_or(Final::Unknown, Final::UpTo);
+        if let Ok(mut last) = self.last_final.lock() {
+            *last = Some(LastFinal { head_hash: head_hash.to_owned(), finality, asked_at: Instant::now() });
+        }
+        Ok(finality)
     }
 
     /// Whether it is time to ask the other endpoints: the head is old, and they were not asked just before.

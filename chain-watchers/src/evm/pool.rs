@@ -86,7 +86,7 @@ impl Pool {
                 error!(chain = %self.chain, endpoint = endpoint.label(), reason, "this endpoint is not used");
                 *standing = Standing::Wrong { reason: reason.clone(), until: Instant::now() + WRONG_FOR };
             }
-            Err(EvmError::Call(_) | EvmError::Inconsistent { .. }) => {}
+            Err(EvmError::Call(_) | EvmError::Client(_) | EvmError::Inconsistent { .. }) => {}
         }
         checked
     }

@@ -170,3 +170,7 @@ pub(crate) fn settle(
 pub(crate) fn parse_hash(endpoint: &Endpoint, text: &str) -> Result<H256, EvmError> {
     text.parse().map_err(|_| endpoint.inconsistent(format!("{text:?} is not a hash")))
 }
+
+#[cfg(test)]
+#[path = "transfers_tests.rs"]
+mod tests;

@@ -103,3 +103,33 @@ pub(crate) fn address_text(address: Address) -> String {
 pub(crate) fn minor(value: U256) -> Option<u128> {
     u128::try_from(value).ok()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_transactions_do_not_make_a_block_unreadable() {
+        let block = serde_json::json!({
+            "number": "0x1", "hash": H256::repeat_byte(1), "parentHash": H256::zero(), "timestamp": "0x65",
+            "transactions": [
+                {"hash": H256::repeat_byte(2), "type": "0x7e", "mint": "0x0"},
+                {"hash": H256::repeat_byte(3), "to": null, "value": "0x0", "from": Address::zero()},
+                {"hash": H256::repeat_byte(4), "to": Address::repeat_byte(5), "value": "0x7", "yParity": "0x1"},
+            ],
+        });
+        let block: NodeBlock = serde_json::from_value(block).unwrap();
+        assert_eq!(block.transactions.len(), 3);
+        let header = block.to_header().unwrap();
+        assert_eq!((header.block.number, header.block.time.timestamp()), (1, 0x65));
+        assert_eq!(header.parent_hash, format!("0x{}", "0".repeat(64)));
+    }
+
+    #[test]
+    fn times_beyond_the_calendar_are_refused() {
+        let header =
+            NodeHeader { number: U64::one(), hash: H256::zero(), parent_hash: H256::zero(), timestamp: U256::MAX };
+        assert_eq!(header.to_header(), None);
+    }
+}

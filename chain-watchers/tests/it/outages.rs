@@ -80,7 +80,8 @@ async fn a_node_that_goes_away_is_waited_for() {
     world.book.until_status(payment, PaymentStatus::Confirming).await;
     world.caught_up().await;
     world.anvil.stop().await;
-    watching.until("an error", |health| health.last_error.is_some()).await;
+    let health = watching.until("an error", |health| health.last_error.is_some()).await;
+    assert!(health.last_error.unwrap().contains("Connection refused"), "the cause is named");
     world.anvil.start_again().await;
     world.anvil.mine(1).await;
     world.book.until_status(payment, PaymentStatus::Completed).await;
