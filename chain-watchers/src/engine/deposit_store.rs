@@ -83,7 +83,7 @@ pub(super) async fn record_transfers(
                 t.block_number, t.block_hash, t.block_time,
                 CASE
                     WHEN c.key IS NULL THEN NULL
-                    WHEN c.detail ->> 'chain' = $1 THEN COALESCE((c.detail ->> 'required_confirmations')::int, $3)
+                    WHEN c.detail ->> 'chain' = $1 THEN GREATEST(COALESCE((c.detail ->> 'required_confirmations')::int, $3), 1)
                     ELSE GREATEST((c.detail ->> 'required_confirmations')::int, $3)
                 END,
                 'seen'
@@ -127,7 +127,7 @@ pub(super) async fn match_unmatched(
         "UPDATE deposit_observations AS o
          SET payment_id = c.aggregate_id::uuid,
              required_confirmations = CASE
-                 WHEN c.detail ->> 'chain' = $1 THEN COALESCE((c.detail ->> 'required_confirmations')::int, $3)
+                 WHEN c.detail ->> 'chain' = $1 THEN GREATEST(COALESCE((c.detail ->> 'required_confirmations')::int, $3), 1)
                  ELSE GREATEST((c.detail ->> 'required_confirmations')::int, $3)
              END
          FROM claims c

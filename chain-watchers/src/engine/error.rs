@@ -15,7 +15,7 @@ pub(super) enum WatchError {
     /// The common ancestor lies below the window.
     #[error(
         "the node's chain leaves ours more than {window} blocks below {height} (the reorg window); \
-         the newest older block in common is {common}"
+         the newest older block in common is {common} (a test chain that was begun anew needs a new name or a new ledger)"
     )]
     TooDeep {
         /// The cursor.

@@ -57,11 +57,11 @@ impl ChainWatcher {
             let what = format!("the stored block {height} does not stand on the stored block below it");
             return Err(WatchError::Contradiction { what });
         }
-        let top = store::blocks_between(&self.pool, chain, cursor.height, cursor.height, 1).await?;
-        if top.first().is_none_or(|block| block.hash != cursor.hash) {
+        if !store::cursor_is_stored(&self.pool, chain).await? {
             let what = format!("the cursor at {} is not a stored block", cursor.height);
             return Err(WatchError::Contradiction { what });
         }
+        let top = store::blocks_between(&self.pool, chain, cursor.height, cursor.height, 1).await?;
         if head.newest.block.number < cursor.height || self.newest_in_common(&top).await?.is_none() {
             return Ok(());
         }

@@ -172,6 +172,22 @@ pub(super) async fn blocks_between(
     Ok(rows.into_iter().map(|(height, hash)| StoredBlock { height: from_sql(height), hash }).collect())
 }
 
+/// Whether the cursor stands on a stored block. One statement: another watcher may be moving both.
+pub(super) async fn cursor_is_stored(pool: &PgPool, chain: &ChainName) -> Result<bool, StoreError> {
+    let stored = sqlx::query_scalar(
+        "SELECT EXISTS (
+             SELECT 1
+             FROM chain_cursors c
+             JOIN chain_blocks b ON b.chain = c.chain AND b.height = c.height AND b.hash = c.hash
+             WHERE c.chain = $1
+         )",
+    )
+    .bind(chain.as_str())
+    .fetch_one(pool)
+    .await?;
+    Ok(stored)
+}
+
 /// A stored block inside the window that does not stand on the stored block below it.
 pub(super) async fn broken_link(pool: &PgPool, chain: &ChainName, lowest: u64) -> Result<Option<u64>, StoreError> {
     let height: Option<i64> = sqlx::query_scalar(

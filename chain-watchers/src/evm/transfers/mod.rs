@@ -1,5 +1,8 @@
 //! Finding transfers in a block, and settling which of them took place.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -170,7 +173,3 @@ pub(crate) fn settle(
 pub(crate) fn parse_hash(endpoint: &Endpoint, text: &str) -> Result<H256, EvmError> {
     text.parse().map_err(|_| endpoint.inconsistent(format!("{text:?} is not a hash")))
 }
-
-#[cfg(test)]
-#[path = "transfers_tests.rs"]
-mod tests;
