@@ -64,7 +64,7 @@ impl Cli {
             Command::Serve(args) => {
                 args.apply(&mut loaded.config);
                 crate::telemetry::init_logs(&loaded.config.log)?;
-                serve::run(args, loaded).await
+                Box::pin(serve::run(args, loaded)).await
             }
             command => {
                 // Results go to standard output; only what goes wrong is logged.

@@ -43,7 +43,7 @@ pub(super) async fn run(args: Args, loaded: Loaded) -> anyhow::Result<()> {
     let listen = loaded.config.listen;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
 
-    let Some(context) = token.run_until_cancelled(Context::open(loaded)).await else { return Ok(()) };
+    let Some(context) = token.run_until_cancelled(Box::pin(Context::open(loaded))).await else { return Ok(()) };
     let context = context?;
     let served = serve(&args, &context, listener, prometheus, token).await;
     tracing::info!("stopping");

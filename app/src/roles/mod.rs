@@ -125,6 +125,8 @@ impl Parts {
     /// When a part ended before it was asked to.
     pub(crate) async fn run(mut self) -> anyhow::Result<()> {
         let failure = tokio::select! {
+            // Parts end because of the token too: only what ends before it is a failure.
+            biased;
             () = self.token.cancelled() => None,
             Some(ended) = self.tasks.join_next() => Some(match ended {
                 Ok(name) => anyhow::anyhow!("the part {name} ended by itself"),

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use wopay_testkit::{database, empty_database, nats};
+use wopay_testkit::{AnvilOptions, TokenKind, anvil, database, empty_database, nats};
 
 use crate::gateway::{BINARY, Gateway};
 
@@ -87,4 +87,28 @@ async fn merchants_are_created_once_per_address() {
     for secret in ["shop@example.com", "\"shop\"", created["api_key"].as_str().unwrap(), "whsec_"] {
         assert!(!text.contains(&secret.to_lowercase()), "{secret} is in the events");
     }
+}
+
+#[tokio::test]
+async fn chains_check_compares_the_configuration_with_the_nodes() {
+    let chain = anvil(AnvilOptions::default()).await;
+    let token = chain.deploy_token(TokenKind::Plain, "USDT", 6).await;
+    let settings = |chain_id: u64, decimals: u8| {
+        format!(
+            "[chains.local]\nkind = \"evm\"\nchain_id = {chain_id}\nrpc = [\"{}\"]\n\
+             native = {{ symbol = \"ETH\", decimals = 18 }}\n\
+             [[chains.local.tokens]]\nsymbol = \"USDT\"\ncontract = \"{}\"\ndecimals = {decimals}\n",
+            chain.url, token.address
+        )
+    };
+    let report = Gateway::new(&settings(31337, 6)).await.run_json(&["chains", "check", "--json"]);
+    assert_eq!(report[0]["endpoints"][0]["chain_id"], 31337, "{report}");
+    assert_eq!(report[0]["endpoints"][0]["tokens"][0]["ok"], true, "{report}");
+    for (chain_id, decimals, expected) in [(1, 6, "chain id"), (31337, 18, "decimals")] {
+        let output = Gateway::new(&settings(chain_id, decimals)).await.run(&["chains", "check"]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(!output.status.success() && text.contains("local at") && text.contains(expected), "{text}");
+    }
+    let none = Gateway::new("").await.run(&["chains", "check"]);
+    assert!(stderr(&none).contains("no chain is configured"), "{}", stderr(&none));
 }

@@ -77,26 +77,26 @@ impl PaymentState {
             }
             PaymentEvent::PaymentCompleted(standing) => {
                 self.completed_at.get_or_insert(standing.at);
-                self.stand(standing);
+                self.stand(&standing);
             }
             PaymentEvent::PaymentExpired(standing) => {
                 self.deadline_passed = true;
-                self.stand(standing);
+                self.stand(&standing);
             }
             PaymentEvent::PaymentCancelled(standing) => {
                 self.cancelled_at.get_or_insert(standing.at);
-                self.stand(standing);
+                self.stand(&standing);
             }
             PaymentEvent::PaymentPartiallyPaid(standing)
             | PaymentEvent::PaymentConfirming(standing)
             | PaymentEvent::PaymentAdjusted(standing)
             | PaymentEvent::PaymentHeld(standing)
             | PaymentEvent::PaymentReversed(standing)
-            | PaymentEvent::PaymentReopened(standing) => self.stand(standing),
+            | PaymentEvent::PaymentReopened(standing) => self.stand(&standing),
         }
     }
 
-    fn stand(&mut self, standing: Standing) {
+    fn stand(&mut self, standing: &Standing) {
         self.status = standing.status;
         self.flags = standing.flags;
         self.updated_at = standing.at;

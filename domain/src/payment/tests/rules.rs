@@ -24,7 +24,8 @@ fn a_payment_is_opened_once() {
 
 #[test]
 fn contradictory_terms_are_refused() {
-    let refusals: [(fn(&mut crate::payment::CreatePayment), &'static str); 4] = [
+    type Change = fn(&mut crate::payment::CreatePayment);
+    let refusals: [(Change, &'static str); 4] = [
         (|r| r.terms.amount = crate::Money::zero(r.terms.asset.id.clone()), "the amount must be more than zero"),
         (|r| r.terms.chain = "bsc".parse().unwrap(), "amount, asset and chain must agree"),
         (|r| r.terms.expires_at = r.at, "the deadline must lie ahead"),

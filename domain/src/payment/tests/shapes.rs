@@ -16,14 +16,14 @@ fn every_event() -> Vec<PaymentEvent> {
         deposit(2, 1).confirmed(),
         deposit(1, 100).revision(5).in_block(101, 20).orphaned(),
     ];
-    let mut events = live(opened(|_| {}), &reorganized);
+    let mut events = live(&opened(|_| {}), &reorganized);
     let late = [Expire { at: at(DEADLINE) }, deposit(3, 100).late().seen()];
-    events.extend(live(opened(hold_late), &late));
-    events.extend(live(opened(|_| {}), &[Cancel { at: at(1) }]));
+    events.extend(live(&opened(hold_late), &late));
+    events.extend(live(&opened(|_| {}), &[Cancel { at: at(1) }]));
     events
 }
 
-fn live(opened: Scenario, commands: &[PaymentCommand]) -> Vec<PaymentEvent> {
+fn live(opened: &Scenario, commands: &[PaymentCommand]) -> Vec<PaymentEvent> {
     let mut payment = Scenario::default().payment;
     let create = PaymentCommand::Create(Box::new(super::fixture::create()));
     let mut events = decide(&payment, create).unwrap();
