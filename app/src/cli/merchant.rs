@@ -5,13 +5,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{SubsecRound as _, Utc};
 use rand::TryRngCore as _;
+use rust_decimal::Decimal;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 use wopay_commands::{Claim, ExecuteError};
 use wopay_domain::merchant::{MerchantCommand, MerchantPolicy, RegisterMerchant};
-use wopay_domain::{Actor, ApiKeyId, MerchantId, Metadata, SecretRef};
+use wopay_domain::payment::LateDeposits;
+use wopay_domain::{Actor, ApiKeyId, MerchantId, Metadata, Percentage, SecretRef};
 
 use crate::config::Loaded;
 use crate::context::Administration;
@@ -45,9 +47,39 @@ pub(super) struct Create {
     /// Where its webhooks go [default: only to the payments' own callback URLs].
     #[arg(long)]
     webhook_url: Option<String>,
+    /// How much less than a payment's amount is still enough, in percent [default: 0].
+    #[arg(long, value_name = "PERCENT", value_parser = percentage, default_value = "0", hide_default_value = true)]
+    underpayment_tolerance: Percentage,
+    /// What becomes of money that arrives after a payment's deadline.
+    #[arg(long, value_enum, default_value_t)]
+    late_deposits: Late,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// See [`LateDeposits`].
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum Late {
+    /// It counts, and the payment is flagged `paid_late`.
+    #[default]
+    Accept,
+    /// It is held for a decision.
+    Hold,
+}
+
+impl From<Late> for LateDeposits {
+    fn from(late: Late) -> Self {
+        match late {
+            Late::Accept => Self::Accept,
+            Late::Hold => Self::Hold,
+        }
+    }
+}
+
+fn percentage(text: &str) -> Result<Percentage, String> {
+    let decimal: Decimal = text.parse().map_err(|_| "must be a number such as 0.5".to_owned())?;
+    Percentage::try_from(decimal).map_err(|error| error.to_string())
 }
 
 /// What a new merchant is told once.
@@ -118,8 +150,15 @@ async fn register(create: &Create, administration: &Administration) -> anyhow::R
     let webhook_secret = seal("webhook-secret", &credentials.webhook_secret).await?;
 
     let at = Utc::now().trunc_subsecs(6);
-    let register =
-        RegisterMerchant { merchant_id: credentials.merchant_id, profile, policy: MerchantPolicy::default(), at };
+    let register = RegisterMerchant {
+        merchant_id: credentials.merchant_id,
+        profile,
+        policy: MerchantPolicy {
+            underpayment_tolerance: create.underpayment_tolerance,
+            late_deposits: create.late_deposits.into(),
+        },
+        at,
+    };
     let then = vec![
         MerchantCommand::IssueApiKey {
             key_id: credentials.api_key_id,

@@ -72,12 +72,34 @@ async fn merchants_are_created_once_per_address() {
     for bad in [
         vec!["merchant", "create", "--name", " ", "--email", "b@example.com"],
         vec!["merchant", "create", "--name", "B", "--email", "nobody"],
+        vec!["merchant", "create", "--name", "B", "--email", "b@example.com", "--underpayment-tolerance", "101"],
         vec!["merchant", "create", "--name", "B", "--email", "b@example.com", "--webhook-url", "ftp://x.example/"],
         vec!["merchant", "create", "--name", "B", "--email", "b@example.com", "--webhook-url", "https://127.0.0.1/"],
     ] {
         let output = gateway.run(&bad);
         assert!(!output.status.success() && stderr(&output).contains("--"), "{bad:?}: {}", stderr(&output));
     }
+    gateway.run_json(&[
+        "merchant",
+        "create",
+        "--name",
+        "C",
+        "--email",
+        "c@example.com",
+        "--underpayment-tolerance",
+        "0.5",
+        "--late-deposits",
+        "hold",
+        "--json",
+    ]);
+    let policy: serde_json::Value = sqlx::query_scalar(
+        "SELECT payload -> 'MerchantRegistered' -> 'policy' FROM events
+         WHERE event_type = 'MerchantRegistered' ORDER BY position DESC LIMIT 1",
+    )
+    .fetch_one(&database.pool)
+    .await
+    .unwrap();
+    assert_eq!(policy, serde_json::json!({ "underpayment_tolerance": "0.5", "late_deposits": "hold" }));
     // Nothing personal and nothing secret is in the events.
     let events: Vec<String> = sqlx::query_scalar("SELECT payload::text || metadata::text FROM events")
         .fetch_all(&database.pool)
