@@ -1,9 +1,8 @@
 //! `wopay serve`: the gateway, until it is told to stop.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 
 use anyhow::Context as _;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -41,7 +40,9 @@ pub(super) async fn run(args: Args, loaded: Loaded) -> anyhow::Result<()> {
     stop_on_signals(token.clone())?;
     // Bound before anything is started: a taken port is the commonest mistake.
     let listen = loaded.config.listen;
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let listener = TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}"))?;
+
+    listener.set_nonblocking(true)?;
 
     let Some(context) = token.run_until_cancelled(Box::pin(Context::open(loaded))).await else { return Ok(()) };
     let context = context?;
