@@ -42,7 +42,7 @@ impl ChainWatcher {
         head: &Head,
     ) -> Result<Applied, WatchError> {
         let chain = self.settings.chain.clone();
-        let mut tx = self.pool.begin().await?;
+        let mut tx = store::begin(&self.pool).await?;
         if store::lock_cursor(&mut tx, &chain).await?.as_ref() != Some(cursor) {
             return Ok(self.overtaken());
         }
@@ -78,7 +78,7 @@ impl ChainWatcher {
     /// Sets the cursor back to a common ancestor and reports what stood above it as orphaned, newest first.
     pub(super) async fn rewind(&mut self, cursor: &Cursor, ancestor: &Cursor) -> Result<Applied, WatchError> {
         let chain = self.settings.chain.clone();
-        let mut tx = self.pool.begin().await?;
+        let mut tx = store::begin(&self.pool).await?;
         if store::lock_cursor(&mut tx, &chain).await?.as_ref() != Some(cursor) {
             return Ok(self.overtaken());
         }

@@ -27,7 +27,7 @@ impl ChainWatcher {
         let lowest = if base < self.window_begin(newest) { base } else { self.window_begin(base) };
         let Some(headers) = self.read_chain(lowest, base).await? else { return Ok(Step::Idle) };
         let Some(last) = headers.last() else { return Ok(Step::Idle) };
-        let mut tx = self.pool.begin().await?;
+        let mut tx = store::begin(&self.pool).await?;
         if store::create_cursor(&mut tx, &self.settings.chain, &last.block).await? {
             store::insert_blocks(&mut tx, &self.settings.chain, &headers.iter().collect::<Vec<_>>()).await?;
             store::publish_head(&mut tx, &self.settings.chain, &last.block, None).await?;

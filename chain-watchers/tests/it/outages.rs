@@ -53,6 +53,17 @@ async fn a_watcher_aborted_at_any_moment_loses_and_doubles_nothing() {
         tokio::time::sleep(Duration::from_micros(700 * round)).await;
         watching.abort().await;
     }
+    // A connection given back inside a transaction would swallow what others write with it.
+    eventually("no connection left inside a transaction", SOON, async || {
+        let left: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'",
+        )
+        .fetch_one(world.pool())
+        .await
+        .unwrap();
+        (left == 0).then_some(())
+    })
+    .await;
     world.anvil.mine(3).await;
     let _watching = world.watch();
     for (payment, address) in payments {
