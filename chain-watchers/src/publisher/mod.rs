@@ -153,12 +153,14 @@ impl OutboxPublisher {
 
     async fn settle(&self) -> Result<(), PublishError> {
         let mut executed: u64 = 0;
+        let mut after = 0;
+        // To the end: a report that cannot be executed must not keep those behind it from being settled.
         loop {
-            let deleted = store::delete_executed(&self.pool).await?;
-            executed = executed.saturating_add(deleted);
-            // As long as whole batches are done, there may be more behind them.
-            if deleted < store::SETTLE_MAX.unsigned_abs() {
-                break;
+            let settled = store::delete_executed(&self.pool, after).await?;
+            executed = executed.saturating_add(settled.deleted.unsigned_abs());
+            match settled.last {
+                Some(last) if settled.looked_at >= store::SETTLE_MAX => after = last,
+                Some(_) | None => break,
             }
         }
         let again = store::send_again(&self.pool, self.options.resend_after).await?;

@@ -71,3 +71,22 @@ async fn executed_reports_leave_the_outbox() {
         sqlx::query_scalar("SELECT revision FROM deposit_observations").fetch_one(world.pool()).await.unwrap();
     assert!(revision.is_some(), "the observation keeps its revision");
 }
+
+/// The ledger never refuses what a watcher reports, but a row may still wait for ever: its payment is not in this ledger.
+#[tokio::test]
+async fn reports_that_are_never_executed_do_not_keep_others_in_the_outbox() {
+    let quick = OutboxOptions { settle_interval: Duration::from_millis(100), ..OutboxOptions::default() };
+    let world = World::with_outbox(quick).await;
+    let statement = "INSERT INTO watcher_outbox (chain, payment_id, deposit, message_id, body, sent_at)
+                     SELECT 'nowhere', gen_random_uuid(), 'nowhere:0x' || n || ':native', n::text, '{}', now()
+                     FROM generate_series(1, 1500) n";
+    sqlx::query(statement).execute(world.pool()).await.unwrap();
+    let _watching = world.watch();
+    let (payment, address) = world.payment(10, 2).await;
+    world.pay(&address, 10).await;
+    world.anvil.mine(1).await;
+    world.book.until_status(payment, PaymentStatus::Completed).await;
+    eventually("its reports settled", SOON, async || (rows(&world, "chain <> 'nowhere'").await == 0).then_some(()))
+        .await;
+    assert_eq!(rows(&world, "true").await, 1500);
+}
