@@ -36,6 +36,9 @@ pub(crate) struct ChainConfig {
     pub(crate) tokens: Vec<TokenConfig>,
 }
 
+/// More than a week of the fastest chains. Payments keep the number for ever, and Postgres counts it in 31 bits.
+const CONFIRMATIONS_MAX: u32 = 10_000_000;
+
 const fn default_poll_interval_ms() -> u64 {
     1000
 }
@@ -108,7 +111,22 @@ impl ChainConfig {
 pub(crate) fn catalog(chains: &Chains) -> Result<ChainCatalog, ConfigError> {
     let supported = chains.iter().filter(|(_, chain)| chain.is_supported());
     let specs: Result<Vec<_>, _> = supported.map(|(name, chain)| spec(name, chain)).collect();
-    Ok(ChainCatalog::new(specs?))
+    let specs = specs?;
+    check_ids(&specs)?;
+    Ok(ChainCatalog::new(specs))
+}
+
+/// One chain under two names would have each of its deposits booked twice: a deposit is known by its chain's name.
+fn check_ids(specs: &[ChainSpec]) -> Result<(), ConfigError> {
+    let mut names = BTreeMap::new();
+    for spec in specs {
+        let Some(id) = spec.chain_id else { continue };
+        if let Some(other) = names.insert((spec.family.as_str(), id), &spec.name) {
+            let reason = format!("has the `chain_id` {id} of {other}: a chain stands here once, under one name");
+            return Err(ConfigError::Chain { chain: spec.name.to_string(), reason });
+        }
+    }
+    Ok(())
 }
 
 fn spec(name: &str, chain: &ChainConfig) -> Result<ChainSpec, ConfigError> {
@@ -123,8 +141,8 @@ fn spec(name: &str, chain: &ChainConfig) -> Result<ChainSpec, ConfigError> {
     if let Some(url) = chain.rpc.iter().find(|url| !matches!(url.scheme(), "http" | "https")) {
         return Err(invalid(format!("endpoints are http or https, got {}", url.scheme())));
     }
-    if chain.finality.confirmations == 0 {
-        return Err(invalid("`finality.confirmations` is at least 1".to_owned()));
+    if !(1..=CONFIRMATIONS_MAX).contains(&chain.finality.confirmations) {
+        return Err(invalid(format!("`finality.confirmations` lies between 1 and {CONFIRMATIONS_MAX}")));
     }
     if !(1..=10_000).contains(&chain.finality.reorg_window) {
         return Err(invalid("`finality.reorg_window` lies between 1 and 10000".to_owned()));
