@@ -1,4 +1,4 @@
-//! What every command works with: a database at this version's schema, keys, and the write side.
+//! What every command works with: a database at this version's schema, the write side, and keys for those who need them.
 
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -32,8 +32,6 @@ pub(crate) struct Context {
     pub(crate) bus: Bus,
     pub(crate) signal: AppendSignal,
     pub(crate) ledger: Ledger,
-    pub(crate) master_key: MasterKey,
-    pub(crate) vault: Vault,
     services: Services,
 }
 
@@ -47,13 +45,19 @@ impl Context {
         let services = services::start(&config, Need::Everything).await?;
         let pool = connect(&services.database_url).await?;
         migrate_or_check(&config, &pool).await?;
-        let master_key = keys::master_key(&config)?;
-        let vault = open_vault(&pool, &master_key).await?;
         let nats_url = services.nats_url.as_deref().context("no NATS")?;
         let bus = Bus::connect(nats_url, &config.ledger).await.context("cannot use nats_url")?;
         let signal = AppendSignal::new();
         let ledger = Ledger::start(pool.clone(), signal.clone(), LedgerOptions::default());
-        Ok(Self { config, catalog, pool, bus, signal, ledger, master_key, vault, services })
+        Ok(Self { config, catalog, pool, bus, signal, ledger, services })
+    }
+
+    /// The vault, for the roles that open sealed values. Others never read the key.
+    ///
+    /// # Errors
+    /// When the key is not to be had, or does not open what is stored.
+    pub(crate) async fn vault(&self) -> anyhow::Result<Vault> {
+        open_vault(&self.pool, &keys::master_key(&self.config)?).await
     }
 
     /// Writes what waits, then stops private servers.

@@ -1,6 +1,6 @@
 //! Where the master key comes from: a variable, a file, or, in development, a file that is made on the first start.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use secrecy::ExposeSecret as _;
 use wopay_vault::{FileAccess, MasterKey};
 
@@ -9,11 +9,27 @@ use crate::config::{Config, Environment};
 /// The file that development makes under the data folder.
 const GENERATED_FILE: &str = "master.key";
 
+/// Refuses a production that names no key, before anything is started.
+///
+/// # Errors
+/// Says what to set.
+pub(crate) fn check_configured(config: &Config) -> anyhow::Result<()> {
+    let named = config.custody.master_key.is_some() || config.custody.master_key_file.is_some();
+    if config.environment == Environment::Production && !named {
+        bail!(
+            "no master key: production does not make one. Set WOPAY_CUSTODY_MASTER_KEY or custody.master_key_file \
+             (make one with `openssl rand -hex 32`)"
+        );
+    }
+    Ok(())
+}
+
 /// The installation's master key.
 ///
 /// # Errors
 /// When it cannot be read or has not 32 bytes, or a key file can be read by others in production.
 pub(crate) fn master_key(config: &Config) -> anyhow::Result<MasterKey> {
+    check_configured(config)?;
     if let Some(text) = &config.custody.master_key {
         return MasterKey::parse(text.expose_secret()).context("WOPAY_CUSTODY_MASTER_KEY does not hold a key");
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{SubsecRound as _, Utc};
 use futures::StreamExt as _;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +36,7 @@ pub(crate) async fn run(pool: PgPool, ledger: Ledger, token: CancellationToken) 
 }
 
 async fn expire(ledger: &Ledger, id: PaymentId) {
-    let command = PaymentCommand::Expire { at: Utc::now() };
+    let command = PaymentCommand::Expire { at: Utc::now().trunc_subsecs(6) };
     match ledger.execute_payment(id, command, &Metadata::system("scheduler")).await {
         Ok(_) => metrics::counter!("wopay_scheduler_expiries_total").increment(1),
         // The read side was a moment behind, or our clock is behind the one that set the deadline: look again later.

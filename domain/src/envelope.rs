@@ -44,7 +44,7 @@ pub struct Metadata {
     pub actor: Actor,
     /// The HTTP request, when there was one.
     pub request_id: Option<String>,
-    /// The command; the same id twice is the same command.
+    /// The command, for those who trace it. Repetition is recognized by content, not by this id.
     pub command_id: Option<String>,
 }
 

@@ -173,16 +173,14 @@ async fn register(create: &Create, administration: &Administration) -> anyhow::R
     let email_digest = administration.vault.digest(&create.email.to_lowercase());
     match administration.ledger.register_merchant(register, &email_digest, then, claims, &operator()).await {
         Ok(_) => Ok(credentials),
-        Err(error) => {
-            // Nothing refers to what was sealed.
+        Err(ExecuteError::ClaimTaken(_)) => {
+            // Nothing refers to what was sealed. (After any other failure that is not certain, so it stays.)
             if let Err(error) = administration.vault.delete_subject(subject).await {
                 tracing::warn!(error = %error, "sealed values of a merchant that was not registered are left over");
             }
-            match error {
-                ExecuteError::ClaimTaken(_) => bail!("a merchant with the e-mail address {} exists", create.email),
-                error => Err(error).context("the merchant was not registered"),
-            }
+            bail!("a merchant with the e-mail address {} exists", create.email)
         }
+        Err(error) => Err(error).context("the merchant was not registered, as far as is known"),
     }
 }
 

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Loaded};
 use crate::context::Context;
+use crate::keys;
 use crate::readiness::Checks;
 use crate::roles::{self, Parts, Role};
 use crate::telemetry;
@@ -38,6 +39,9 @@ pub(super) async fn run(args: Args, loaded: Loaded) -> anyhow::Result<()> {
     let prometheus = telemetry::init_metrics()?;
     let token = CancellationToken::new();
     stop_on_signals(token.clone())?;
+    if args.roles.iter().any(|role| role.needs_master_key()) {
+        keys::check_configured(&loaded.config)?;
+    }
     // Bound before anything is started: a taken port is the commonest mistake.
     let listen = loaded.config.listen;
     let listener = TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}"))?;

@@ -15,12 +15,6 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         return Ok(());
     }
     let mut weaknesses = Vec::new();
-    if config.custody.master_key.is_none() && config.custody.master_key_file.is_none() {
-        weaknesses.push(
-            "no master key: set WOPAY_CUSTODY_MASTER_KEY or custody.master_key_file (make one with `openssl rand -hex 32`)"
-                .to_owned(),
-        );
-    }
     if !config.webhooks.allow_networks.is_empty() {
         weaknesses.push("webhooks.allow_networks lets plain HTTP receivers in: leave it empty".to_owned());
     }

@@ -20,19 +20,23 @@ pub(super) fn start_relay(context: &Context, parts: &mut Parts) {
 }
 
 /// Keeps the read side.
-pub(super) fn start_projections(context: &Context, parts: &mut Parts, checks: &mut Checks) {
-    let projections = Projections::new(Arc::new(context.vault.clone()));
+///
+/// # Errors
+/// When merchants' profiles cannot be opened.
+pub(super) async fn start_projections(context: &Context, parts: &mut Parts, checks: &mut Checks) -> anyhow::Result<()> {
+    let projections = Projections::new(Arc::new(context.vault().await?));
     follow("projections", Arc::new(projections), context, parts, checks);
+    Ok(())
 }
 
 /// Plans webhooks and delivers them.
 ///
 /// # Errors
-/// When no TLS client can be made.
-pub(super) fn start_webhooks(context: &Context, parts: &mut Parts, checks: &mut Checks) -> anyhow::Result<()> {
+/// When signing secrets cannot be opened, or no TLS client can be made.
+pub(super) async fn start_webhooks(context: &Context, parts: &mut Parts, checks: &mut Checks) -> anyhow::Result<()> {
     let planner = Planner::new();
     let config = DelivererConfig { policy: context.config.webhooks.policy(), ..DelivererConfig::default() };
-    let deliverer = Deliverer::new(context.pool.clone(), context.vault.clone(), config)
+    let deliverer = Deliverer::new(context.pool.clone(), context.vault().await?, config)
         .context("no HTTP client for webhooks")?
         .woken_by(planner.wake());
     parts.spawn("webhook deliverer", deliverer.run(parts.token()));

@@ -44,6 +44,14 @@ impl Role {
     pub(crate) const ALL: [Self; 7] =
         [Self::Api, Self::Relay, Self::Projections, Self::Webhooks, Self::Watchers, Self::Scheduler, Self::Signer];
 
+    /// Whether the role opens sealed values or the wallet. The others run without the master key.
+    pub(crate) const fn needs_master_key(self) -> bool {
+        match self {
+            Self::Projections | Self::Webhooks | Self::Signer => true,
+            Self::Api | Self::Relay | Self::Watchers | Self::Scheduler => false,
+        }
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Self::Api => "api",
@@ -159,8 +167,8 @@ pub(crate) async fn start(
             // Served by `serve_http`, which every process runs.
             Role::Api => {}
             Role::Relay => followers::start_relay(context, parts),
-            Role::Projections => followers::start_projections(context, parts, checks),
-            Role::Webhooks => followers::start_webhooks(context, parts, checks)?,
+            Role::Projections => followers::start_projections(context, parts, checks).await?,
+            Role::Webhooks => followers::start_webhooks(context, parts, checks).await?,
             Role::Watchers => watchers::start(context, parts, checks)?,
             Role::Scheduler => {
                 let (pool, ledger, token) = (context.pool.clone(), context.ledger.clone(), parts.token());

@@ -6,6 +6,7 @@ use wopay_custody::{KeyStore, PoolFiller, WhenMissing};
 use super::Parts;
 use crate::config::Environment;
 use crate::context::Context;
+use crate::keys;
 
 /// Opens the wallet and keeps the address pool filled.
 ///
@@ -16,7 +17,8 @@ pub(super) async fn start(context: &Context, parts: &mut Parts) -> anyhow::Resul
         Environment::Development => WhenMissing::Create,
         Environment::Production => WhenMissing::Refuse,
     };
-    let store = KeyStore::open(&context.pool, &context.master_key, missing).await.context(
+    let master = keys::master_key(&context.config)?;
+    let store = KeyStore::open(&context.pool, &master, missing).await.context(
         "cannot open the wallet (in production it is made by `wopay custody init` or `wopay custody import`)",
     )?;
     tracing::info!(wallet = %store.fingerprint(), "opened the wallet");

@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 use tracing::{info, warn};
 use wopay_domain::payment::{DepositReport, DepositStage};
 use wopay_domain::{BlockRef, DepositKey, Money, PaymentId};
+use wopay_eventbus::begin;
 use wopay_eventbus::commands::ObserveDeposit;
 
 use super::deposit_store::{self, Observation, Report};
@@ -42,7 +43,7 @@ impl ChainWatcher {
         head: &Head,
     ) -> Result<Applied, WatchError> {
         let chain = self.settings.chain.clone();
-        let mut tx = store::begin(&self.pool).await?;
+        let mut tx = begin(&self.pool).await?;
         if store::lock_cursor(&mut tx, &chain).await?.as_ref() != Some(cursor) {
             return Ok(self.overtaken());
         }
@@ -78,7 +79,7 @@ impl ChainWatcher {
     /// Sets the cursor back to a common ancestor and reports what stood above it as orphaned, newest first.
     pub(super) async fn rewind(&mut self, cursor: &Cursor, ancestor: &Cursor) -> Result<Applied, WatchError> {
         let chain = self.settings.chain.clone();
-        let mut tx = store::begin(&self.pool).await?;
+        let mut tx = begin(&self.pool).await?;
         if store::lock_cursor(&mut tx, &chain).await?.as_ref() != Some(cursor) {
             return Ok(self.overtaken());
         }

@@ -2,6 +2,7 @@
 
 use futures::{StreamExt, TryStreamExt, stream};
 use tracing::info;
+use wopay_eventbus::begin;
 
 use super::error::WatchError;
 use super::store::{self, Cursor};
@@ -27,7 +28,7 @@ impl ChainWatcher {
         let lowest = if base < self.window_begin(newest) { base } else { self.window_begin(base) };
         let Some(headers) = self.read_chain(lowest, base).await? else { return Ok(Step::Idle) };
         let Some(last) = headers.last() else { return Ok(Step::Idle) };
-        let mut tx = store::begin(&self.pool).await?;
+        let mut tx = begin(&self.pool).await?;
         if store::create_cursor(&mut tx, &self.settings.chain, &last.block).await? {
             store::insert_blocks(&mut tx, &self.settings.chain, &headers.iter().collect::<Vec<_>>()).await?;
             store::publish_head(&mut tx, &self.settings.chain, &last.block, None).await?;

@@ -1,6 +1,6 @@
 //! SQL: the cursor, the window of processed blocks, the published head.
 
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{PgConnection, PgPool};
 use wopay_domain::{BlockRef, ChainName, Timestamp};
 
 use crate::source::BlockHeader;
@@ -48,15 +48,6 @@ pub(super) fn to_sql(height: u64) -> i64 {
 /// Heights are stored with `CHECK (height >= 0)`.
 pub(super) fn from_sql(height: i64) -> u64 {
     u64::try_from(height).unwrap_or_default()
-}
-
-/// Begins a transaction; may be cancelled. The `begin` of sqlx 0.8 may not: dropped half-way it gives its connection back
-/// to the pool inside an open transaction, and whoever gets it next writes without committing. So it runs to its end in a
-/// task of its own, and a transaction that nobody waits for any more is rolled back as it is dropped.
-pub(super) async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, StoreError> {
-    let pool = pool.clone();
-    let begun = tokio::spawn(async move { pool.begin().await }).await;
-    Ok(begun.map_err(|_| sqlx::Error::WorkerCrashed)??)
 }
 
 pub(super) async fn load_cursor(pool: &PgPool, chain: &ChainName) -> Result<Option<Cursor>, StoreError> {

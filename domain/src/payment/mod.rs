@@ -2,7 +2,9 @@
 //!
 //! The standing of a payment is a pure function of its terms, its live deposits and three facts of its past (deadline
 //! passed, cancelled, once completed). Watchers report the state of a deposit with a revision that grows; an older
-//! revision changes nothing. Together this makes reports commute: any order, any repetition, the same end.
+//! revision changes nothing. Together this makes reports commute: any order, any repetition ends in the same deposits and
+//! the same books. Only whether the payment was completed in between, and so is `reversed` rather than `expired`, is a
+//! matter of what was known when.
 
 mod aggregate;
 mod command;

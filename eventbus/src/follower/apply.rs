@@ -6,6 +6,7 @@ use sqlx::{PgConnection, PgPool};
 use wopay_domain::RecordedEvent;
 
 use super::handler::{EventHandler, HandlerError};
+use crate::transaction::begin;
 use crate::{checkpoint, log};
 
 /// Where a batch may come from.
@@ -55,7 +56,7 @@ pub(crate) async fn apply(
             return Ok(Applied { position: checkpoint, count: 0, from_log: true, is_more: false });
         }
     }
-    let mut tx = pool.begin().await?;
+    let mut tx = begin(pool).await?;
     let checkpoint = checkpoint::lock(&mut tx, name).await?;
     let next = choose(&mut tx, checkpoint, offer, bounds).await?;
     let Some(last) = next.events.last() else {

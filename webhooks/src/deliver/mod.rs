@@ -19,6 +19,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use wopay_eventbus::begin;
 use wopay_vault::Vault;
 
 use crate::receiver::Clients;
@@ -156,7 +157,7 @@ impl Shared {
     }
 
     async fn settle(&self, job: &Job, attempt: &Attempt, fate: Fate) -> Result<bool, sqlx::Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = begin(&self.pool).await?;
         let settled = store::settle(&mut tx, job, attempt, fate).await?;
         if fate == Fate::Disabled {
             let endpoint = store::disable_endpoint(&mut tx, job).await?;
