@@ -67,9 +67,8 @@ impl Gateway {
     pub(crate) async fn start(place: Place<'_>, database: &Database, http: &reqwest::Client) -> Result<Self> {
         let Place { wopay, scratch, search, nats_sync } = place;
         std::fs::create_dir_all(scratch)?;
-        // As `wopay serve` starts its own, but without a password, which clients do not take from an URL.
-        let options =
-            NatsOptions { password: false, sync_interval: nats_sync, ..NatsOptions::new(scratch.join("nats"), search) };
+        // As `wopay serve` starts its own.
+        let options = NatsOptions { sync_interval: nats_sync, ..NatsOptions::new(scratch.join("nats"), search) };
         let nats = start_nats(options).await?;
         let nats_pid = cpu::find_below(std::process::id(), "nats-server");
         let chain = Chain::start(scratch, http).await?;
