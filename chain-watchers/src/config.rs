@@ -22,9 +22,8 @@ pub struct WatcherConfig {
     /// Pause between two looks at the head.
     pub poll_interval: Duration,
     /// First block to process when this chain is watched for the first time. Without it the first run begins `lookback`
-    /// blocks below the head. An address can only be paid after it was handed out, so the lookback need only cover the
-    /// time between the first payment and the first run. For a chain that is added to an installation with open
-    /// payments, name the block of the oldest one.
+    /// blocks below the head, or, if that is earlier, some minutes before the oldest payment that asks for money on this
+    /// chain. What was sent on this chain to payments of others before is seen only if this block is named.
     pub start_block: Option<u64>,
     /// See `start_block`.
     pub lookback: u32,

@@ -1,25 +1,28 @@
 //! Where a chain begins, and what is checked when a watcher starts.
 
+use std::time::Duration;
+
 use futures::{StreamExt, TryStreamExt, stream};
 use tracing::info;
+use wopay_domain::Timestamp;
 use wopay_eventbus::begin;
 
 use super::error::WatchError;
 use super::store::{self, Cursor};
 use super::{ChainWatcher, Step};
-use crate::source::{BlockHeader, Head};
+use crate::source::{BlockHeader, Head, SourceError};
 
 /// Locator blocks compared with the node at start.
 const LOCATORS_CHECKED: i64 = 8;
+/// How far the clocks of a chain's blocks and of those who open payments may lie apart.
+const CLOCKS_APART: Duration = Duration::from_secs(10 * 60);
 
 impl ChainWatcher {
     /// The first run on this chain: puts the cursor on the block below the first one to process, with the hashes of the
     /// window below it, so that a reorganization just after the beginning finds its ancestor.
     pub(super) async fn begin(&mut self, head: &Head) -> Result<Step, WatchError> {
         let newest = head.newest.block.number;
-        let lookback_begin = newest.saturating_sub(u64::from(self.settings.lookback));
-        // The first block of a chain has no transactions, so it may always serve as the base.
-        let base = self.settings.start_block.unwrap_or(lookback_begin).saturating_sub(1);
+        let base = self.base(newest).await?;
         if base > newest {
             info!(chain = %self.settings.chain, head = newest, start_block = base.saturating_add(1), "waiting to begin");
             return Ok(Step::Idle);
@@ -36,6 +39,44 @@ impl ChainWatcher {
             info!(chain = %self.settings.chain, first = base.saturating_add(1), head = newest, "first run");
         }
         Ok(Step::Again)
+    }
+
+    /// The block below the first one to process. The first block of a chain has no transactions, so it may always serve.
+    ///
+    /// Payments may be older than the lookback: their addresses were handed out while no node was to be had, or before
+    /// anybody watched. The blocks since the oldest of them are processed too, or its money would never be seen.
+    async fn base(&self, newest: u64) -> Result<u64, WatchError> {
+        if let Some(start_block) = self.settings.start_block {
+            return Ok(start_block.saturating_sub(1));
+        }
+        let base = newest.saturating_sub(u64::from(self.settings.lookback)).saturating_sub(1);
+        match store::oldest_payment(&self.pool, &self.settings.chain, self.settings.family).await? {
+            Some(oldest) => self.last_block_before(oldest - CLOCKS_APART, base).await,
+            None => Ok(base),
+        }
+    }
+
+    /// The highest block before that moment, none above `highest`; block 0 when all are later.
+    async fn last_block_before(&self, moment: Timestamp, highest: u64) -> Result<u64, WatchError> {
+        if self.block_time(highest).await? < moment {
+            return Ok(highest);
+        }
+        let (mut before, mut later) = (0, highest);
+        while later.saturating_sub(before) > 1 {
+            let middle = before.midpoint(later);
+            if self.block_time(middle).await? < moment {
+                before = middle;
+            } else {
+                later = middle;
+            }
+        }
+        Ok(before)
+    }
+
+    async fn block_time(&self, height: u64) -> Result<Timestamp, WatchError> {
+        let header = self.source.header(height).await?;
+        let missing = || SourceError::Unavailable(format!("no node has block {height}, to begin by its time").into());
+        Ok(header.ok_or_else(missing)?.block.time)
     }
 
     /// The headers between two heights, if they stand on each other now.

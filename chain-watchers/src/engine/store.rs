@@ -1,7 +1,8 @@
 //! SQL: the cursor, the window of processed blocks, the published head.
 
 use sqlx::{PgConnection, PgPool};
-use wopay_domain::{BlockRef, ChainName, Timestamp};
+use uuid::Uuid;
+use wopay_domain::{BlockRef, ChainFamily, ChainName, Timestamp};
 
 use crate::source::BlockHeader;
 
@@ -56,6 +57,28 @@ pub(super) async fn load_cursor(pool: &PgPool, chain: &ChainName) -> Result<Opti
         .fetch_optional(pool)
         .await?;
     Ok(row.map(|(height, hash)| Cursor { height: from_sql(height), hash }))
+}
+
+/// When the oldest payment was opened that asks for money on this chain: its id says so (UUID v7). Reads all claims of the
+/// family, so only for the first run.
+pub(super) async fn oldest_payment(
+    pool: &PgPool,
+    chain: &ChainName,
+    family: ChainFamily,
+) -> Result<Option<Timestamp>, StoreError> {
+    let oldest: Option<String> = sqlx::query_scalar(
+        "SELECT min(aggregate_id COLLATE \"C\") FROM claims WHERE kind = $1 AND detail ->> 'chain' = $2",
+    )
+    .bind(format!("deposit:{family}"))
+    .bind(chain.as_str())
+    .fetch_one(pool)
+    .await?;
+    let Some(id) = oldest else { return Ok(None) };
+    let opened = id.parse().ok().and_then(|id: Uuid| id.get_timestamp()).and_then(|time| {
+        let (seconds, nanos) = time.to_unix();
+        Timestamp::from_timestamp(i64::try_from(seconds).ok()?, nanos)
+    });
+    opened.map(Some).ok_or_else(|| StoreError::Corrupt(format!("a claim is held by {id:?}, which is no UUID v7")))
 }
 
 /// The cursor as it stands, locked until the transaction ends: nobody else writes this chain's rows meanwhile.

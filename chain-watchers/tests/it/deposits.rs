@@ -154,6 +154,19 @@ async fn a_deposit_from_before_the_first_run_is_found() {
     assert_eq!(reports.len(), 1, "deep enough when first seen: {reports:?}");
 }
 
+/// Addresses are handed out also while no node can be reached for the first time.
+#[tokio::test]
+async fn the_first_run_begins_before_the_oldest_payment() {
+    let world = World::new().await;
+    let (payment, address) = world.payment(100, 3).await;
+    world.pay(&address, 100).await;
+    world.anvil.mine(300).await;
+    let mut config = world.config();
+    config.lookback = 2;
+    let _watching = world.watch_with(&config);
+    world.book.until_status(payment, PaymentStatus::Completed).await;
+}
+
 #[tokio::test]
 async fn the_first_run_begins_where_the_configuration_says() {
     let world = World::new().await;

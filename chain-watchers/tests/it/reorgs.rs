@@ -210,11 +210,11 @@ async fn deeper_than_the_window_halts_loudly_and_changes_nothing() {
 async fn a_reorganization_just_after_the_first_run_finds_its_ancestor() {
     let world = World::new().await;
     world.anvil.mine(20).await;
-    let (payment, address) = world.payment(10, 2).await;
     let mut config = world.config();
     config.lookback = 0;
     let watching = world.watch_with(&config);
     world.caught_up().await;
+    let (payment, address) = world.payment(10, 2).await;
     let paid = world.pay(&address, 10).await;
     world.book.until_status(payment, PaymentStatus::Confirming).await;
     let raw = raw(&world, &paid.hash).await;
