@@ -150,7 +150,7 @@ async fn send(clients: &Clients, vault: &Vault, job: &Job, answer: &mut Answer) 
     let mut response = request.send().await.map_err(classify)?;
     answer.status = Some(response.status());
     answer.retry_after = retry_after(response.headers(), Utc::now());
-    read_body(&mut response, &mut answer.excerpt).await.map_err(AttemptError::Broken)
+    read_body(&mut response, &mut answer.excerpt).await.map_err(|error| AttemptError::Broken(error.without_url()))
 }
 
 async fn open_secret(vault: &Vault, reference: Option<Uuid>) -> Result<SigningSecret, SecretUnavailable> {
@@ -179,5 +179,27 @@ fn classify(error: reqwest::Error) -> AttemptError {
         }
         source = cause.source();
     }
+    // The client's errors name the URL; what stands in its path or query may be the merchant's secret.
+    let error = error.without_url();
     if error.is_connect() { AttemptError::Connect(error) } else { AttemptError::Broken(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::classify;
+
+    #[tokio::test]
+    async fn errors_do_not_name_the_url() {
+        let url = "http://127.0.0.1:1/hook?token=hunter2";
+        let error = classify(reqwest::Client::new().post(url).send().await.unwrap_err());
+        let mut text = format!("{error} {error:?}");
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        assert!(!text.contains("hunter2"), "{text}");
+    }
 }
