@@ -3,9 +3,13 @@
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 use wopay_domain::{BlockRef, ChainFamily, ChainName, Timestamp};
+use wopay_eventbus::begin;
 
 use super::store::{StoreError, to_sql};
 use crate::source::Transfer;
+
+/// So far behind the clock, in milliseconds, the ids of reports may be.
+const REPORT_IDS_BEHIND_MAX: i64 = 60_000;
 
 /// A deposit as stored.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -179,6 +183,30 @@ pub(super) async fn orphan_above(
     .fetch_all(conn)
     .await?;
     Ok(rows)
+}
+
+/// Sees to it that the ids of reports lie above all that were ever given out, also by a database that has since been set
+/// back to a backup: its reports may still be in the command stream, and payments would take ours for older ones. So a
+/// sequence that is far behind the clock's milliseconds is moved there; one that is not is left alone, for others use it.
+pub(super) async fn raise_report_ids(pool: &PgPool) -> Result<(), StoreError> {
+    let mut tx = begin(pool).await?;
+    // Of watchers that start together, one moves it.
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '.watcher_outbox', 0))")
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query(
+        "SELECT setval(sequence.name, sequence.now_ms)
+         FROM (
+             SELECT pg_get_serial_sequence('watcher_outbox', 'id')::regclass AS name,
+                    (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms
+         ) sequence
+         WHERE nextval(sequence.name) < sequence.now_ms - $1",
+    )
+    .bind(REPORT_IDS_BEHIND_MAX)
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(())
 }
 
 /// Ids for that many reports, growing. To be called under the cursor's lock.

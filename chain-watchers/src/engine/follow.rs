@@ -31,6 +31,7 @@ impl ChainWatcher {
         };
         if !self.revalidated {
             self.revalidate(&cursor, &head).await?;
+            deposit_store::raise_report_ids(&self.pool).await?;
             self.finalized = store::load_finalized(&self.pool, &self.settings.chain).await?;
             self.revalidated = true;
         }

@@ -156,3 +156,23 @@ async fn two_watchers_of_one_chain_are_one() {
     assert_eq!(doubled, 0);
     eventually("both well", SOON, async || pair.iter().all(|watching| watching.health().is_well()).then_some(())).await;
 }
+
+/// Its reports from before are known to the payment, but not to the sequence that numbers them.
+#[tokio::test]
+async fn reports_after_the_database_was_set_back_are_not_taken_for_old_ones() {
+    let set_back = async |world: &World, to: i64| {
+        let statement = "SELECT setval(pg_get_serial_sequence('watcher_outbox', 'id'), $1)";
+        sqlx::query(statement).bind(to).execute(world.pool()).await.unwrap();
+    };
+    let world = World::new().await;
+    set_back(&world, 1000).await;
+    let watching = world.watch();
+    let (payment, address) = world.payment(10, 3).await;
+    world.pay(&address, 10).await;
+    world.book.until_status(payment, PaymentStatus::Confirming).await;
+    watching.stop().await;
+    set_back(&world, 5).await;
+    let _watching = world.watch();
+    world.anvil.mine(3).await;
+    world.book.until_status(payment, PaymentStatus::Completed).await;
+}
