@@ -20,15 +20,20 @@ use crate::services::{self, Need, Services};
 /// Every migration, as compiled in.
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
-/// Connections of a process. Appends have one of their own; reads, followers and watchers share these.
-const POOL_CONNECTIONS_MAX: u32 = 24;
+/// Connections that requests and commands share. Appends have one of their own.
+const REQUEST_CONNECTIONS_MAX: u32 = 12;
+/// Connections that followers, watchers and deliveries share, so that a flood of requests does not starve them.
+const WORKER_CONNECTIONS_MAX: u32 = 16;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a serving process is built from.
 pub(crate) struct Context {
     pub(crate) config: Config,
     pub(crate) catalog: Arc<ChainCatalog>,
+    /// For requests and commands.
     pub(crate) pool: PgPool,
+    /// For what works in the background.
+    pub(crate) workers: PgPool,
     pub(crate) bus: Bus,
     pub(crate) signal: AppendSignal,
     pub(crate) ledger: Ledger,
@@ -43,13 +48,14 @@ impl Context {
     pub(crate) async fn open(loaded: Loaded) -> anyhow::Result<Self> {
         let Loaded { config, catalog } = loaded;
         let services = services::start(&config, Need::Everything).await?;
-        let pool = connect(&services.database_url).await?;
+        let pool = connect(&services.database_url, REQUEST_CONNECTIONS_MAX).await?;
         migrate_or_check(&config, &pool).await?;
+        let workers = connect(&services.database_url, WORKER_CONNECTIONS_MAX).await?;
         let nats_url = services.nats_url.as_deref().context("no NATS")?;
         let bus = Bus::connect(nats_url, &config.ledger).await.context("cannot use nats_url")?;
         let signal = AppendSignal::new();
         let ledger = Ledger::start(pool.clone(), signal.clone(), LedgerOptions::default());
-        Ok(Self { config, catalog, pool, bus, signal, ledger, services })
+        Ok(Self { config, catalog, pool, workers, bus, signal, ledger, services })
     }
 
     /// The vault, for the roles that open sealed values. Others never read the key.
@@ -57,13 +63,13 @@ impl Context {
     /// # Errors
     /// When the key is not to be had, or does not open what is stored.
     pub(crate) async fn vault(&self) -> anyhow::Result<Vault> {
-        open_vault(&self.pool, &keys::master_key(&self.config)?).await
+        open_vault(&self.workers, &keys::master_key(&self.config)?).await
     }
 
     /// Writes what waits, then stops private servers.
     pub(crate) async fn close(self) {
         self.ledger.shutdown().await;
-        self.pool.close().await;
+        tokio::join!(self.pool.close(), self.workers.close());
         self.services.stop().await;
     }
 }
@@ -85,7 +91,7 @@ impl Administration {
     pub(crate) async fn open(loaded: Loaded) -> anyhow::Result<Self> {
         let config = loaded.config;
         let services = services::start(&config, Need::Database).await?;
-        let pool = connect(&services.database_url).await?;
+        let pool = connect(&services.database_url, REQUEST_CONNECTIONS_MAX).await?;
         migrate_or_check(&config, &pool).await?;
         let vault = open_vault(&pool, &keys::master_key(&config)?).await?;
         let ledger = Ledger::start(pool.clone(), AppendSignal::new(), LedgerOptions::default());
@@ -106,14 +112,14 @@ async fn open_vault(pool: &PgPool, master_key: &MasterKey) -> anyhow::Result<Vau
     Ok(vault)
 }
 
-/// A pool on the database.
+/// A pool of so many connections on the database.
 ///
 /// # Errors
 /// When the URL cannot be read or nobody answers.
-pub(crate) async fn connect(database_url: &str) -> anyhow::Result<PgPool> {
+pub(crate) async fn connect(database_url: &str, connections_max: u32) -> anyhow::Result<PgPool> {
     let options = PgConnectOptions::from_str(database_url).context("database_url cannot be read")?;
     PgPoolOptions::new()
-        .max_connections(POOL_CONNECTIONS_MAX)
+        .max_connections(connections_max)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         // A connection that died is noticed by the statement that uses it; asking first would cost a round trip each.
         .test_before_acquire(false)

@@ -10,7 +10,7 @@ use crate::services::{self, Need};
 /// When the database is not to be had or a migration fails.
 pub(super) async fn run(loaded: Loaded) -> anyhow::Result<()> {
     let services = services::start(&loaded.config, Need::Database).await?;
-    let pool = context::connect(&services.database_url).await?;
+    let pool = context::connect(&services.database_url, 1).await?;
     let missing = context::missing_migrations(&pool).await?;
     context::migrate(&pool).await?;
     pool.close().await;

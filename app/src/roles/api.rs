@@ -71,7 +71,7 @@ async fn listen(listener: TcpListener, router: Router, token: CancellationToken)
 
 fn rest(context: &Context, parts: &mut Parts) -> anyhow::Result<Router> {
     let auth = AuthCache::new();
-    let (pool, token, cache) = (context.pool.clone(), parts.token(), auth.clone());
+    let (pool, token, cache) = (context.workers.clone(), parts.token(), auth.clone());
     parts.spawn("merchant changes", merchant_changes::watch(pool, token, move |change| cache.apply(change)));
     let state = AppState::new(ApiParts {
         ledger: context.ledger.clone(),

@@ -14,7 +14,7 @@ use crate::readiness::Checks;
 
 /// Announces events, and executes the commands that arrive.
 pub(super) fn start_relay(context: &Context, parts: &mut Parts) {
-    let relay = Relay::new(context.pool.clone(), context.bus.clone(), context.signal.clone());
+    let relay = Relay::new(context.workers.clone(), context.bus.clone(), context.signal.clone());
     parts.spawn("relay", relay.run(parts.token()));
     parts.spawn("inbox", inbox::run(context.ledger.clone(), context.bus.clone(), parts.token()));
 }
@@ -36,7 +36,7 @@ pub(super) async fn start_projections(context: &Context, parts: &mut Parts, chec
 pub(super) async fn start_webhooks(context: &Context, parts: &mut Parts, checks: &mut Checks) -> anyhow::Result<()> {
     let planner = Planner::new();
     let config = DelivererConfig { policy: context.config.webhooks.policy(), ..DelivererConfig::default() };
-    let deliverer = Deliverer::new(context.pool.clone(), context.vault().await?, config)
+    let deliverer = Deliverer::new(context.workers.clone(), context.vault().await?, config)
         .context("no HTTP client for webhooks")?
         .woken_by(planner.wake());
     parts.spawn("webhook deliverer", deliverer.run(parts.token()));
@@ -51,7 +51,7 @@ fn follow(
     parts: &mut Parts,
     checks: &mut Checks,
 ) {
-    let follower = Follower::new(context.pool.clone(), context.bus.clone(), handler);
+    let follower = Follower::new(context.workers.clone(), context.bus.clone(), handler);
     let status = follower.status();
     checks.follow(status.clone());
     let token = parts.token();

@@ -171,7 +171,7 @@ pub(crate) async fn start(
             Role::Webhooks => followers::start_webhooks(context, parts, checks).await?,
             Role::Watchers => watchers::start(context, parts, checks)?,
             Role::Scheduler => {
-                let (pool, ledger, token) = (context.pool.clone(), context.ledger.clone(), parts.token());
+                let (pool, ledger, token) = (context.workers.clone(), context.ledger.clone(), parts.token());
                 parts.spawn("scheduler", scheduler::run(pool, ledger, token));
             }
             Role::Signer => signer::start(context, parts).await?,

@@ -18,12 +18,12 @@ pub(super) async fn start(context: &Context, parts: &mut Parts) -> anyhow::Resul
         Environment::Production => WhenMissing::Refuse,
     };
     let master = keys::master_key(&context.config)?;
-    let store = KeyStore::open(&context.pool, &master, missing).await.context(
+    let store = KeyStore::open(&context.workers, &master, missing).await.context(
         "cannot open the wallet (in production it is made by `wopay custody init` or `wopay custody import`)",
     )?;
     tracing::info!(wallet = %store.fingerprint(), "opened the wallet");
     let derivers = store.address_derivers().context("cannot derive addresses")?;
-    let filler = PoolFiller::new(context.pool.clone(), derivers, context.config.custody.address_pool);
+    let filler = PoolFiller::new(context.workers.clone(), derivers, context.config.custody.address_pool);
     let token = parts.token();
     parts.spawn("address pool", async move {
         // The filler has logged why it ends; the process ends with it, for a wrong wallet must not go unnoticed.

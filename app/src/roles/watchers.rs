@@ -24,12 +24,12 @@ pub(super) fn start(context: &Context, parts: &mut Parts, checks: &mut Checks) -
     let signal = OutboxSignal::default();
     for spec in context.catalog.iter() {
         let Some(chain) = context.config.chains.get(spec.name.as_str()) else { continue };
-        let watcher = ChainWatcher::new(&watcher_config(spec, chain), context.pool.clone(), signal.clone())
+        let watcher = ChainWatcher::new(&watcher_config(spec, chain), context.workers.clone(), signal.clone())
             .with_context(|| format!("cannot watch {}", spec.name))?;
         checks.watch(watcher.status());
         parts.spawn("chain watcher", watcher.run(parts.token()));
     }
-    let publisher = OutboxPublisher::new(context.pool.clone(), context.bus.clone(), signal);
+    let publisher = OutboxPublisher::new(context.workers.clone(), context.bus.clone(), signal);
     parts.spawn("outbox publisher", publisher.run(parts.token()));
     Ok(())
 }
