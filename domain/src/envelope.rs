@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::Timestamp;
 use crate::ids::{ApiKeyId, MerchantId};
@@ -65,6 +66,41 @@ impl Metadata {
     }
 }
 
+/// JSON as it was written, for those who pass it on or read it into a type. Equal when the text is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RawJson(Box<RawValue>);
+
+impl RawJson {
+    /// Takes a text that is JSON.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn parse(text: String) -> Result<Self, serde_json::Error> {
+        RawValue::from_string(text).map(Self)
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.get()
+    }
+
+    /// Reads it into a type.
+    ///
+    /// # Errors
+    /// When it does not have the type's shape.
+    pub fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(self.as_str())
+    }
+}
+
+impl PartialEq for RawJson {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
 /// An event as it stands in the ledger, payload not yet read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RecordedEvent {
@@ -81,9 +117,9 @@ pub struct RecordedEvent {
     /// The version of its shape.
     pub event_version: String,
     /// The event itself.
-    pub payload: serde_json::Value,
+    pub payload: RawJson,
     /// Its cause; see [`Metadata`].
-    pub metadata: serde_json::Value,
+    pub metadata: RawJson,
     /// When Postgres recorded it.
     pub recorded_at: Timestamp,
 }
@@ -136,12 +172,8 @@ impl RecordedEvent {
             source,
         };
         match self.aggregate_type.as_str() {
-            crate::payment::AGGREGATE_TYPE => {
-                PaymentEvent::deserialize(&self.payload).map(LedgerEvent::Payment).map_err(payload)
-            }
-            crate::merchant::AGGREGATE_TYPE => {
-                MerchantEvent::deserialize(&self.payload).map(LedgerEvent::Merchant).map_err(payload)
-            }
+            crate::payment::AGGREGATE_TYPE => self.payload.read().map(LedgerEvent::Payment).map_err(payload),
+            crate::merchant::AGGREGATE_TYPE => self.payload.read().map(LedgerEvent::Merchant).map_err(payload),
             _ => Err(DecodeError::UnknownAggregate {
                 position: self.position,
                 aggregate_type: self.aggregate_type.clone(),

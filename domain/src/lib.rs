@@ -15,7 +15,7 @@ pub mod money;
 pub mod payment;
 
 pub use chain::{BlockRef, ChainCatalog, ChainFamily, ChainName, ChainSpec, DepositKey, DepositLeg};
-pub use envelope::{Actor, LedgerEvent, Metadata, RecordedEvent};
+pub use envelope::{Actor, LedgerEvent, Metadata, RawJson, RecordedEvent};
 pub use ids::{ApiKeyId, MerchantId, PaymentId, SecretRef};
 pub use money::{Asset, AssetId, Money, Percentage};
 

@@ -1,8 +1,9 @@
 //! The ledger's log, read by position. Positions are dense and in order of commit, so `position > last` misses nothing.
 
 use sqlx::postgres::PgRow;
+use sqlx::types::Json;
 use sqlx::{FromRow, PgExecutor, Row};
-use wopay_domain::{RecordedEvent, Timestamp};
+use wopay_domain::{RawJson, RecordedEvent, Timestamp};
 
 /// For `persistent`: a plan that was kept from when the log was small would scan all of it when it has grown.
 const PLANNED_ANEW: bool = false;
@@ -105,8 +106,8 @@ fn recorded(row: &PgRow) -> Result<RecordedEvent, sqlx::Error> {
         sequence: row.try_get("sequence")?,
         event_type: row.try_get("event_type")?,
         event_version: row.try_get("event_version")?,
-        payload: row.try_get("payload")?,
-        metadata: row.try_get("metadata")?,
+        payload: row.try_get::<Json<RawJson>, _>("payload")?.0,
+        metadata: row.try_get::<Json<RawJson>, _>("metadata")?.0,
         recorded_at: row.try_get("recorded_at")?,
     })
 }

@@ -79,8 +79,9 @@ async fn the_request_id_reaches_the_metadata_of_the_event() {
     let head = api.events().await;
     let events = log::read(&api.db.pool, head - 1, 1).await.unwrap();
     assert_eq!(events[0].event_type, "PaymentCreated");
-    assert_eq!(events[0].metadata["request_id"], "shop-77");
-    assert_eq!(events[0].metadata["actor"], format!("merchant:{}/key:{}", merchant.id, merchant.key_id));
+    let metadata: serde_json::Value = events[0].metadata.read().unwrap();
+    assert_eq!(metadata["request_id"], "shop-77");
+    assert_eq!(metadata["actor"], format!("merchant:{}/key:{}", merchant.id, merchant.key_id));
 }
 
 #[tokio::test]

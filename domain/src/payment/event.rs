@@ -155,6 +155,10 @@ pub struct Standing {
 }
 
 impl PaymentEvent {
+    /// The names of the events that announce no status: who waits for a status need not read them.
+    pub const WITHOUT_STANDING: [&str; 5] =
+        ["PaymentCreated", "DepositDetected", "DepositReincluded", "DepositConfirmed", "DepositOrphaned"];
+
     /// The standing that a status event announces; `None` for creation and deposit events.
     #[must_use]
     pub const fn standing(&self) -> Option<&Standing> {

@@ -22,7 +22,8 @@ pub(crate) fn start(bus: &Bus, name: &str, buffered_max: usize) -> Pull {
         durable_name: Some(subjects::follower_consumer(bus.ledger(), name)),
         // What was announced before is read from the log, which is faster.
         deliver_policy: DeliverPolicy::New,
-        ack_policy: AckPolicy::Explicit,
+        // One acknowledgement a batch. What it covers and we have not seen, another instance has or the log holds.
+        ack_policy: AckPolicy::All,
         ack_wait: ACK_WITHIN,
         max_ack_pending: UNACKNOWLEDGED_MAX,
         filter_subject: subjects::all_events(bus.ledger()),
@@ -45,12 +46,12 @@ pub(crate) fn decode(messages: &[Message]) -> Vec<RecordedEvent> {
     .collect()
 }
 
-/// Acknowledges messages that are dealt with. An acknowledgement that gets lost means a duplicate, which is dropped.
+/// Acknowledges messages that are dealt with, by the newest of them. An acknowledgement that gets lost means duplicates,
+/// which are dropped.
 pub(crate) async fn acknowledge(messages: &[Message]) {
-    for message in messages {
-        if let Err(error) = message.ack().await {
-            tracing::debug!(%error, "acknowledgements got lost");
-            return;
-        }
+    let sequence = |message: &&Message| message.info().map_or(0, |info| info.stream_sequence);
+    let Some(newest) = messages.iter().max_by_key(sequence) else { return };
+    if let Err(error) = newest.ack().await {
+        tracing::debug!(%error, "an acknowledgement got lost");
     }
 }

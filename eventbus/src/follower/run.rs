@@ -22,8 +22,9 @@ const BATCH_EVENTS_MAX: i64 = 1_000;
 const BUFFERED_MAX: usize = 2_048;
 const MESSAGES_A_BATCH_MAX: usize = 1_000;
 /// Between two transactions, so that a stream of single events makes batches.
-const PACE: Duration = Duration::from_millis(5);
-const POLL_MIN: Duration = Duration::from_millis(10);
+const PACE: Duration = Duration::from_millis(10);
+/// Longer than the pace: what NATS has brought meanwhile goes first.
+const POLL_MIN: Duration = Duration::from_millis(25);
 /// While NATS brings nothing: it is down, or not attached yet.
 const POLL_MAX_UNFED: Duration = Duration::from_millis(250);
 /// While NATS should bring what there is: this bounds the cost of a silent loss.

@@ -112,8 +112,7 @@ pub(crate) async fn last_position(stream: &Stream) -> Option<i64> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test reports by panicking")]
 mod tests {
-    use serde_json::json;
-    use wopay_domain::RecordedEvent;
+    use wopay_domain::{RawJson, RecordedEvent};
 
     use super::*;
 
@@ -178,8 +177,8 @@ mod tests {
             sequence: 7,
             event_type: "PaymentCreated".to_owned(),
             event_version: "1.0".to_owned(),
-            payload: json!({"amount": "1"}),
-            metadata: json!({"actor": "operator"}),
+            payload: RawJson::parse(raw.payload.clone()).unwrap(),
+            metadata: RawJson::parse(raw.metadata.clone()).unwrap(),
             recorded_at: raw.recorded_at,
         };
         assert_eq!(read, expected);

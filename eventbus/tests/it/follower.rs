@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use sqlx::Executor;
 use tokio_util::sync::CancellationToken;
-use wopay_domain::RecordedEvent;
+use wopay_domain::{RawJson, RecordedEvent};
 use wopay_eventbus::{EventHandler, Follower, HandlerError, checkpoint, log, subjects};
 use wopay_testkit::eventually;
 
@@ -107,7 +107,7 @@ async fn junk_duplicates_and_disorder_in_the_stream_change_nothing() {
             events.first().map(|event| RecordedEvent { position: event.position + 1_000_000, ..event.clone() });
         let forged = events.first().map(|event| RecordedEvent {
             position: event.position + 1,
-            payload: serde_json::json!({"token": "forged"}),
+            payload: RawJson::parse(r#"{"token": "forged"}"#.to_owned()).unwrap(),
             ..event.clone()
         });
         for event in events.iter().chain(&future).chain(&forged) {
@@ -158,8 +158,8 @@ async fn an_event_that_is_not_in_the_ledger_is_not_applied() {
         sequence: 1,
         event_type: "PaymentCreated".to_owned(),
         event_version: "1.0".to_owned(),
-        payload: serde_json::json!({"token": "forged"}),
-        metadata: serde_json::json!({}),
+        payload: RawJson::parse(r#"{"token": "forged"}"#.to_owned()).unwrap(),
+        metadata: RawJson::parse("{}".to_owned()).unwrap(),
         recorded_at: chrono::Utc::now(),
     };
     world.announce(&forged).await;

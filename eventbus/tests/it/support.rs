@@ -308,7 +308,10 @@ impl EventHandler for Tracer {
         if let Some(event) = events.iter().find(|event| event.position == self.poison) {
             return Err(HandlerError::Poison { position: event.position, source: "it tastes bad".into() });
         }
-        let tokens = events.iter().map(|event| event.payload["token"].as_str().unwrap().to_owned());
+        let tokens = events.iter().map(|event| {
+            let payload: serde_json::Value = event.payload.read().unwrap();
+            payload["token"].as_str().unwrap().to_owned()
+        });
         let written = sqlx::query(
             "INSERT INTO trace (follower, position, token) SELECT $1, * FROM unnest($2::bigint[], $3::text[])",
         )

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 use wopay_domain::payment::PaymentCommand;
-use wopay_domain::{PaymentId, RecordedEvent};
+use wopay_domain::{PaymentId, RawJson, RecordedEvent};
 use wopay_eventbus::HandlerError;
 
 use crate::support::{TestLedger, at, create, merchant_id, settle, snapshot};
@@ -41,7 +41,7 @@ async fn a_hole_between_positions() {
 #[tokio::test]
 async fn an_event_that_cannot_be_read() {
     let (ledger, mut events) = history().await;
-    events[3].payload = serde_json::json!({ "PaymentTeleported": {} });
+    events[3].payload = RawJson::parse(r#"{ "PaymentTeleported": {} }"#.to_owned()).unwrap();
     assert_poisoned(&ledger, &events, 4, "cannot be read").await;
     events[3].aggregate_type = "unicorn".to_owned();
     assert_poisoned(&ledger, &events, 4, "cannot be read").await;

@@ -98,6 +98,9 @@ impl EventHandler for Planner {
         let mut waiting = Vec::new();
         for recorded in events {
             let position = recorded.position;
+            if PaymentEvent::WITHOUT_STANDING.contains(&recorded.event_type.as_str()) {
+                continue;
+            }
             match recorded.decode().map_err(|error| poison(position, error))? {
                 LedgerEvent::Payment(event) => waiting.extend(announced(recorded, &event)?),
                 LedgerEvent::Merchant(MerchantEvent::WebhookConfigured(configured)) => {

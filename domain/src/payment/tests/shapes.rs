@@ -49,3 +49,15 @@ fn version_one_stays_readable() {
     let names: std::collections::BTreeSet<_> = events.iter().map(PaymentEvent::name).collect();
     assert_eq!(names.len(), 14, "every type is shown: {names:?}");
 }
+
+#[test]
+fn events_without_a_standing_are_known_by_name() {
+    for event in every_event() {
+        assert_eq!(
+            PaymentEvent::WITHOUT_STANDING.contains(&event.name()),
+            event.standing().is_none(),
+            "{}",
+            event.name()
+        );
+    }
+}
