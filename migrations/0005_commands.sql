@@ -38,68 +38,82 @@ LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     head     bigint;
     appended bigint;
-    losers   integer[] := '{}';
-    checked  boolean := careful;
+    losers   integer[];
     at       timestamptz;
 BEGIN
-    SELECT h.position INTO STRICT head FROM ledger_head h FOR UPDATE;
+    UPDATE ledger_head h SET position = h.position + cardinality(event_names)
+    RETURNING h.position - cardinality(event_names) INTO STRICT head;
 
     -- Reading the clock under the lock makes recorded_at follow position as far as the clock itself does.
     at := clock_timestamp();
 
-    LOOP
-        IF checked THEN
-            SELECT coalesce(array_agg(l.command), '{}') INTO losers
-            FROM find_losers(command_types, command_ids, command_expected, claim_commands, claim_kinds, claim_keys) l;
-        ELSIF has_missing_predecessor(command_types, command_ids, command_expected) THEN
-            -- The one thing that no constraint notices: a stream that is shorter than the command believes.
-            checked := true;
-            CONTINUE;
-        END IF;
+    -- A stream that is shorter than a command believes is the one thing that no constraint notices.
+    IF NOT (careful OR 0 < ANY (command_expected)
+                       AND has_missing_predecessor(command_types, command_ids, command_expected)) THEN
         BEGIN
             INSERT INTO events (position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
                                 metadata, recorded_at)
-            SELECT head + row_number() OVER (ORDER BY e.ordinal), e.aggregate_type, e.aggregate_id, e.sequence,
-                   e.event_type, e.event_version, e.payload::json, e.metadata::json, at
-            FROM unnest(event_commands, event_aggregates, event_ids, event_sequences, event_names, event_versions,
-                        event_payloads, event_metadata) WITH ORDINALITY
-                 AS e (command, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
-                       ordinal)
-            WHERE e.command <> ALL (losers);
-            GET DIAGNOSTICS appended = ROW_COUNT;
+            SELECT head + e.ordinal, e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version,
+                   e.payload::json, e.metadata::json, at
+            FROM unnest(event_aggregates, event_ids, event_sequences, event_names, event_versions, event_payloads,
+                        event_metadata) WITH ORDINALITY
+                 AS e (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, ordinal);
             IF cardinality(claim_commands) > 0 THEN
                 INSERT INTO claims (kind, key, aggregate_id, detail)
                 SELECT c.kind, c.key, c.aggregate_id, c.detail::json
-                FROM unnest(claim_commands, claim_kinds, claim_keys, claim_ids, claim_details)
-                     AS c (command, kind, key, aggregate_id, detail)
-                WHERE c.command <> ALL (losers);
+                FROM unnest(claim_kinds, claim_keys, claim_ids, claim_details) AS c (kind, key, aggregate_id, detail);
             END IF;
-            EXIT;
+            IF 'merchant' = ANY (command_types) THEN
+                PERFORM notify_merchants(command_types, command_ids, '{}');
+            END IF;
+            RETURN QUERY SELECT NULL::integer, head + 1, NULL::bigint, NULL::integer, NULL::text, NULL::text;
+            RETURN;
         EXCEPTION WHEN unique_violation THEN
-            -- Under the lock nothing comes between a check and its insert.
-            IF checked THEN RAISE; END IF;
-            checked := true;
+            -- Somebody has lost. What was written is undone, the lock stays.
         END;
-    END LOOP;
-
-    IF appended > 0 THEN
-        UPDATE ledger_head SET position = head + appended;
     END IF;
 
-    -- Only here: a notification serializes commits, and payments must not pay for it.
+    -- Under the lock nothing comes between this look and the inserts.
+    SELECT coalesce(array_agg(l.command), '{}') INTO losers
+    FROM find_losers(command_types, command_ids, command_expected, claim_commands, claim_kinds, claim_keys) l;
+
+    INSERT INTO events (position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+                        recorded_at)
+    SELECT head + row_number() OVER (ORDER BY e.ordinal), e.aggregate_type, e.aggregate_id, e.sequence, e.event_type,
+           e.event_version, e.payload::json, e.metadata::json, at
+    FROM unnest(event_commands, event_aggregates, event_ids, event_sequences, event_names, event_versions,
+                event_payloads, event_metadata) WITH ORDINALITY
+         AS e (command, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, ordinal)
+    WHERE e.command <> ALL (losers);
+    GET DIAGNOSTICS appended = ROW_COUNT;
+
+    INSERT INTO claims (kind, key, aggregate_id, detail)
+    SELECT c.kind, c.key, c.aggregate_id, c.detail::json
+    FROM unnest(claim_commands, claim_kinds, claim_keys, claim_ids, claim_details)
+         AS c (command, kind, key, aggregate_id, detail)
+    WHERE c.command <> ALL (losers);
+
+    UPDATE ledger_head SET position = head + appended;
     IF 'merchant' = ANY (command_types) THEN
-        PERFORM pg_notify('wopay_merchants', c.aggregate_id)
-        FROM unnest(command_types, command_ids) WITH ORDINALITY AS c (aggregate_type, aggregate_id, ordinal)
-        WHERE c.aggregate_type = 'merchant' AND c.ordinal - 1 <> ALL (losers);
+        PERFORM notify_merchants(command_types, command_ids, losers);
     END IF;
 
     RETURN QUERY SELECT NULL::integer, head + 1, NULL::bigint, NULL::integer, NULL::text, NULL::text;
-    IF losers <> '{}' THEN
-        RETURN QUERY
-            SELECT l.command, NULL::bigint, l.stream_sequence, l.claim, l.holder, l.detail
-            FROM find_losers(command_types, command_ids, command_expected, claim_commands, claim_kinds, claim_keys) l
-            WHERE l.command = ANY (losers);
-    END IF;
+    RETURN QUERY
+        SELECT l.command, NULL::bigint, l.stream_sequence, l.claim, l.holder, l.detail
+        FROM find_losers(command_types, command_ids, command_expected, claim_commands, claim_kinds, claim_keys) l
+        WHERE l.command = ANY (losers);
+END;
+$$;
+
+-- Tells processes that keep merchants in memory which of them change with the group's winners. Called for groups with
+-- merchants only: a notification serializes commits, and payments must not pay for it.
+CREATE FUNCTION notify_merchants(command_types text[], command_ids text[], losers integer[]) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    PERFORM pg_notify('wopay_merchants', c.aggregate_id)
+    FROM unnest(command_types, command_ids) WITH ORDINALITY AS c (aggregate_type, aggregate_id, ordinal)
+    WHERE c.aggregate_type = 'merchant' AND c.ordinal - 1 <> ALL (losers);
 END;
 $$;
 
