@@ -26,13 +26,13 @@ CREATE FUNCTION append_events(
     event_sequences  bigint[],
     event_names      text[],
     event_versions   text[],
-    event_payloads   text[],
-    event_metadata   text[],
+    event_payloads   json[],
+    event_metadata   json[],
     claim_commands   integer[],
     claim_ids        text[],
     claim_kinds      text[],
     claim_keys       text[],
-    claim_details    text[]
+    claim_details    json[]
 ) RETURNS TABLE (command integer, first_position bigint, stream_sequence bigint, claim integer, holder text, detail text)
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -54,13 +54,13 @@ BEGIN
             INSERT INTO events (position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
                                 metadata, recorded_at)
             SELECT head + e.ordinal, e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version,
-                   e.payload::json, e.metadata::json, at
+                   e.payload, e.metadata, at
             FROM unnest(event_aggregates, event_ids, event_sequences, event_names, event_versions, event_payloads,
                         event_metadata) WITH ORDINALITY
                  AS e (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, ordinal);
             IF cardinality(claim_commands) > 0 THEN
                 INSERT INTO claims (kind, key, aggregate_id, detail)
-                SELECT c.kind, c.key, c.aggregate_id, c.detail::json
+                SELECT c.kind, c.key, c.aggregate_id, c.detail
                 FROM unnest(claim_kinds, claim_keys, claim_ids, claim_details) AS c (kind, key, aggregate_id, detail);
             END IF;
             IF 'merchant' = ANY (command_types) THEN
@@ -80,7 +80,7 @@ BEGIN
     INSERT INTO events (position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
                         recorded_at)
     SELECT head + row_number() OVER (ORDER BY e.ordinal), e.aggregate_type, e.aggregate_id, e.sequence, e.event_type,
-           e.event_version, e.payload::json, e.metadata::json, at
+           e.event_version, e.payload, e.metadata, at
     FROM unnest(event_commands, event_aggregates, event_ids, event_sequences, event_names, event_versions,
                 event_payloads, event_metadata) WITH ORDINALITY
          AS e (command, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, ordinal)
@@ -88,7 +88,7 @@ BEGIN
     GET DIAGNOSTICS appended = ROW_COUNT;
 
     INSERT INTO claims (kind, key, aggregate_id, detail)
-    SELECT c.kind, c.key, c.aggregate_id, c.detail::json
+    SELECT c.kind, c.key, c.aggregate_id, c.detail
     FROM unnest(claim_commands, claim_kinds, claim_keys, claim_ids, claim_details)
          AS c (command, kind, key, aggregate_id, detail)
     WHERE c.command <> ALL (losers);

@@ -8,6 +8,7 @@ mod committer;
 mod connection;
 mod group;
 mod intake;
+mod json_text;
 mod lane;
 mod query;
 

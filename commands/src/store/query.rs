@@ -4,6 +4,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
 
 use super::append::Append;
+use super::json_text::JsonText;
 use crate::claims::{ClaimKind, TakenClaim};
 
 /// What the database says of a group.
@@ -118,13 +119,13 @@ struct Columns<'a> {
     event_sequences: Vec<i64>,
     event_names: Vec<&'a str>,
     event_versions: Vec<&'a str>,
-    event_payloads: Vec<&'a str>,
-    event_metadata: Vec<&'a str>,
+    event_payloads: Vec<JsonText<'a>>,
+    event_metadata: Vec<JsonText<'a>>,
     claim_commands: Vec<i32>,
     claim_ids: Vec<&'a str>,
     claim_kinds: Vec<&'a str>,
     claim_keys: Vec<&'a str>,
-    claim_details: Vec<Option<&'a str>>,
+    claim_details: Vec<Option<JsonText<'a>>>,
 }
 
 impl<'a> Columns<'a> {
@@ -141,15 +142,15 @@ impl<'a> Columns<'a> {
                 columns.event_sequences.push(sequence);
                 columns.event_names.push(&event.name);
                 columns.event_versions.push(&event.version);
-                columns.event_payloads.push(&event.payload);
-                columns.event_metadata.push(&append.metadata);
+                columns.event_payloads.push(JsonText(&event.payload));
+                columns.event_metadata.push(JsonText(&append.metadata));
             }
             for claim in &append.claims {
                 columns.claim_commands.push(command);
                 columns.claim_ids.push(&append.aggregate_id);
                 columns.claim_kinds.push(claim.kind().as_str());
                 columns.claim_keys.push(claim.key());
-                columns.claim_details.push(claim.detail());
+                columns.claim_details.push(claim.detail().map(JsonText));
             }
         }
         columns

@@ -46,7 +46,13 @@ async fn write(ledger: Ledger, writer: u64, hot: Vec<PaymentId>) {
             let transaction = writer * COMMANDS + number;
             let payment = hot[usize::try_from(transaction).unwrap() % hot.len()];
             let report = PaymentCommand::ObserveDeposit(Box::new(seen(transaction, 1, 1)));
-            let executed = ledger.execute_payment(payment, report, &metadata()).await.unwrap();
+            // With so many on one stream a command may run out of tries; who sends it repeats it, as the inbox does.
+            let executed = loop {
+                match ledger.execute_payment(payment, report.clone(), &metadata()).await {
+                    Err(error) if error.is_transient() => {}
+                    outcome => break outcome.unwrap(),
+                }
+            };
             assert!(executed.position.is_some());
         }
     }
