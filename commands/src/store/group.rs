@@ -62,6 +62,8 @@ fn choose<W: Waiting>(waiting: &VecDeque<W>, commands_max: usize) -> Vec<bool> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
+
     use std::collections::HashMap;
 
     use cqrs_es::DomainEvent;
