@@ -12,4 +12,3 @@ mod merchants;
 mod order;
 mod outages;
 mod support;
-mod throughput;
