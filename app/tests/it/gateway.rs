@@ -66,6 +66,14 @@ impl Gateway {
         self.process = Some(child.unwrap());
     }
 
+    /// Another process of the same installation, with this role alone.
+    pub(crate) fn launch_beside(&self, role: &str) -> Beside {
+        let log = File::create(self.folder.path().join(format!("wopay-{role}.log"))).unwrap();
+        let mut command = self.command(&["serve", "--roles", role, "--listen", "127.0.0.1:0"]);
+        let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn();
+        Beside(child.unwrap())
+    }
+
     /// Starts it and waits until it is ready.
     pub(crate) async fn start(&mut self) {
         self.launch(&[]);
@@ -145,6 +153,16 @@ impl Drop for Gateway {
             let tail: Vec<String> = self.log().lines().rev().take(40).map(str::to_owned).collect();
             eprintln!("the end of wopay's log:\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
         }
+    }
+}
+
+/// A process beside the gateway's own; killed when dropped.
+pub(crate) struct Beside(Child);
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -117,3 +117,28 @@ async fn a_request_is_found_again_in_the_events_that_it_caused() {
     assert!(metadata["actor"].as_str().unwrap().starts_with(&format!("merchant:{}", shop.merchant_id)));
     eventually("the access log", PATIENCE, async || shop.gateway.log().contains("trace-me-42").then_some(())).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_role_in_a_process_of_its_own() {
+    let mut shop = Shop::open(Mining::OnDemand).await;
+    assert_eq!(shop.gateway.stop().await, 0);
+    let listen = shop.gateway.url.trim_start_matches("http://").to_owned();
+    shop.gateway.launch(&["--roles", "api", "--listen", &listen]);
+    shop.gateway.ready().await;
+    let others = ["relay", "projections", "webhooks", "watchers", "scheduler", "signer"];
+    let _others = others.map(|role| shop.gateway.launch_beside(role));
+
+    let (id, address) = id_and_address(&shop.create("SPLIT", "3", "USDT", 3600).await);
+    let payer = shop.payer().to_owned();
+    shop.chain.transfer(&shop.token, &payer, &address, 3_000_000).await;
+    shop.chain.mine(CONFIRMATIONS - 1).await;
+    shop.reaches(&id, "completed").await;
+    shop.webhook(&id, "payment.completed").await;
+    let (expired, _) = id_and_address(&shop.create("SPLIT-LATE", "3", "USDT", 1).await);
+    shop.reaches(&expired, "expired").await;
+    eventually("the balance", PATIENCE, async || {
+        let balances = shop.get("/api/v1/balances").await;
+        (balances["data"][0]["available"] == "3.000000").then_some(())
+    })
+    .await;
+}
