@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use wopay_testkit::{Anvil, Mining, Token, eventually};
 
 use rand::{Rng as _, SeedableRng as _};
@@ -16,6 +17,8 @@ use crate::shop::{PATIENCE, Shop, id_and_address};
 const KILLS: u32 = 50;
 /// Until all is settled after the last start.
 const SETTLED_WITHIN: Duration = Duration::from_secs(180);
+/// Transfers that the payer leaves to themselves.
+const TRANSFERS_IN_FLIGHT: usize = 60;
 /// Token units of each payment.
 const AMOUNT: u128 = 10_000_000;
 
@@ -29,12 +32,12 @@ struct Customer<'a> {
 
 impl Customer<'_> {
     /// Creates payments one after another, each with its order id until it is answered, and hands them to the payer.
-    async fn shop(&self, name: u32, to_pay: &tokio::sync::mpsc::UnboundedSender<(String, String)>) {
+    async fn shop(&self, name: u32, to_pay: &mpsc::Sender<(String, String)>) {
         let mut number = 0;
         while !self.stop.load(Ordering::Relaxed) {
             number += 1;
             let payment = self.order(&format!("{name}-{number}")).await;
-            to_pay.send(id_and_address(&payment)).unwrap();
+            to_pay.send(id_and_address(&payment)).await.unwrap();
         }
     }
 
@@ -52,22 +55,47 @@ impl Customer<'_> {
     }
 }
 
-/// Pays every payment: every third in two parts.
-async fn pay(
-    chain: &Anvil,
-    token: &Token,
-    mut orders: tokio::sync::mpsc::UnboundedReceiver<(String, String)>,
-) -> BTreeMap<String, String> {
+/// A transfer on its way: transaction, receiver, token units.
+type Transfer = (String, String, u128);
+
+/// Pays every payment: every third in two parts. Looks after its transfers now and then, as a wallet does, so that the
+/// load is what the chain takes.
+async fn pay(chain: &Anvil, token: &Token, mut orders: mpsc::Receiver<(String, String)>) -> BTreeMap<String, String> {
     let payer = chain.accounts[1].clone();
     let mut paid = BTreeMap::new();
+    let mut sent: Vec<Transfer> = Vec::new();
     while let Some((id, address)) = orders.recv().await {
         let parts: &[u128] = if paid.len() % 3 == 0 { &[4_000_000, 6_000_000] } else { &[AMOUNT] };
         for part in parts {
-            chain.submit(&payer, &token.transfer(&address, *part)).await;
+            let hash = chain.submit(&payer, &token.transfer(&address, *part)).await;
+            sent.push((hash, address.clone(), *part));
         }
         paid.insert(id, address);
+        if sent.len() >= TRANSFERS_IN_FLIGHT {
+            look_after(chain, token, &mut sent).await;
+        }
     }
+    look_after(chain, token, &mut sent).await;
     paid
+}
+
+/// Waits until every transfer is in a block. One that the node has dropped from its pool is sent again.
+async fn look_after(chain: &Anvil, token: &Token, sent: &mut Vec<Transfer>) {
+    let payer = chain.accounts[1].clone();
+    eventually("every transfer to be in a block", SETTLED_WITHIN, async || {
+        let mut waiting = Vec::new();
+        for (hash, address, part) in sent.drain(..) {
+            if chain.receipt(&hash).await.is_some() {
+                continue;
+            }
+            let dropped = chain.rpc("eth_getTransactionByHash", json!([hash])).await.is_null();
+            let hash = if dropped { chain.submit(&payer, &token.transfer(&address, part)).await } else { hash };
+            waiting.push((hash, address, part));
+        }
+        *sent = waiting;
+        sent.is_empty().then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,7 +107,7 @@ async fn fifty_kills_lose_nothing_and_double_nothing() {
     let mut random = rand::rngs::StdRng::seed_from_u64(seed);
 
     let stop = AtomicBool::new(false);
-    let (orders, to_pay) = tokio::sync::mpsc::unbounded_channel();
+    let (orders, to_pay) = mpsc::channel(8);
     let customer =
         || Customer { url: shop.gateway.url.clone(), api_key: shop.api_key.clone(), client: client(), stop: &stop };
     let (first, second) = (customer(), customer());
