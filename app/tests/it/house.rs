@@ -5,17 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// What each crate may import of ours. Tests may import more.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("domain", &[]),
     ("vault", &[]),
     ("private-services", &[]),
     ("eventbus", &["domain"]),
     ("commands", &["domain", "eventbus"]),
     ("projections", &["domain", "eventbus", "vault"]),
+    ("audit", &["domain", "eventbus", "vault"]),
     ("custody", &["domain", "vault"]),
     ("chain-watchers", &["domain", "eventbus"]),
     ("webhooks", &["domain", "eventbus", "vault"]),
-    ("api", &["domain", "commands", "projections", "webhooks"]),
+    ("api", &["domain", "commands", "projections", "audit", "webhooks"]),
     ("testkit", &["private-services"]),
     (
         "app",
@@ -25,6 +26,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
             "eventbus",
             "commands",
             "projections",
+            "audit",
             "custody",
             "chain-watchers",
             "webhooks",
@@ -32,7 +34,10 @@ const ALLOWED: [(&str, &[&str]); 13] = [
             "private-services",
         ],
     ),
-    ("bench", &["domain", "eventbus", "commands", "custody", "vault", "private-services"]),
+    (
+        "bench",
+        &["domain", "eventbus", "commands", "projections", "audit", "custody", "vault", "private-services"],
+    ),
 ];
 
 fn imports() -> BTreeMap<String, BTreeSet<String>> {

@@ -1,0 +1,4 @@
+//! What auditors get: a Merkle log over all events with signed checkpoints, proofs that verify offline, and a verifier
+//! that recomputes everything from the events.
+//!
+//! It shares no code with the read side: who checks the books does not ask those who keep them.
