@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::Timestamp;
+use crate::access::AccessKeyEvent;
 use crate::ids::{ApiKeyId, MerchantId};
 use crate::merchant::MerchantEvent;
 use crate::payment::PaymentEvent;
@@ -106,7 +107,7 @@ impl PartialEq for RawJson {
 pub struct RecordedEvent {
     /// Position in the ledger's total order: 1, 2, 3 … without a gap.
     pub position: i64,
-    /// `payment` or `merchant`.
+    /// `payment`, `merchant` or `access_key`.
     pub aggregate_type: String,
     /// The aggregate's id (a UUID as text).
     pub aggregate_id: String,
@@ -131,6 +132,8 @@ pub enum LedgerEvent {
     Payment(PaymentEvent),
     /// Of a merchant.
     Merchant(MerchantEvent),
+    /// Of an access key.
+    Access(AccessKeyEvent),
 }
 
 /// Why a recorded event cannot be read.
@@ -174,6 +177,7 @@ impl RecordedEvent {
         match self.aggregate_type.as_str() {
             crate::payment::AGGREGATE_TYPE => self.payload.read().map(LedgerEvent::Payment).map_err(payload),
             crate::merchant::AGGREGATE_TYPE => self.payload.read().map(LedgerEvent::Merchant).map_err(payload),
+            crate::access::AGGREGATE_TYPE => self.payload.read().map(LedgerEvent::Access).map_err(payload),
             _ => Err(DecodeError::UnknownAggregate {
                 position: self.position,
                 aggregate_type: self.aggregate_type.clone(),

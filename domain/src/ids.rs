@@ -56,6 +56,10 @@ uuid_id!(
     ApiKeyId
 );
 uuid_id!(
+    /// An access key of the house; names the key without revealing it (UUID v7).
+    AccessKeyId
+);
+uuid_id!(
     /// Refers to a sealed value in the encrypted side table: a webhook secret, a profile. Events carry the reference,
     /// never the value.
     SecretRef

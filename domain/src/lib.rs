@@ -6,6 +6,7 @@
 //! What is deliberately absent: no IO, no clock (commands carry the time), no random ids (commands carry them), no SQL,
 //! no floating point, no panics on any input.
 
+pub mod access;
 pub mod chain;
 pub mod envelope;
 pub mod ids;
@@ -16,7 +17,7 @@ pub mod payment;
 
 pub use chain::{BlockRef, ChainCatalog, ChainFamily, ChainName, ChainSpec, DepositKey, DepositLeg};
 pub use envelope::{Actor, LedgerEvent, Metadata, RawJson, RecordedEvent};
-pub use ids::{ApiKeyId, MerchantId, PaymentId, SecretRef};
+pub use ids::{AccessKeyId, ApiKeyId, MerchantId, PaymentId, SecretRef};
 pub use money::{Asset, AssetId, Money, Percentage};
 
 /// A moment in UTC. Stored with microseconds, which is what Postgres keeps.

@@ -56,7 +56,7 @@ impl<'a> Batch<'a> {
             LedgerEvent::Payment(event) => {
                 Some((entry.recorded.position, PaymentId::from_uuid(entry.aggregate_id), event))
             }
-            LedgerEvent::Merchant(_) => None,
+            LedgerEvent::Merchant(_) | LedgerEvent::Access(_) => None,
         })
     }
 
@@ -66,7 +66,7 @@ impl<'a> Batch<'a> {
             LedgerEvent::Merchant(event) => {
                 Some((entry.recorded.position, MerchantId::from_uuid(entry.aggregate_id), event))
             }
-            LedgerEvent::Payment(_) => None,
+            LedgerEvent::Payment(_) | LedgerEvent::Access(_) => None,
         })
     }
 }

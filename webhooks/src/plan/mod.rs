@@ -114,7 +114,8 @@ impl EventHandler for Planner {
                     | MerchantEvent::ApiKeyRevoked(_)
                     | MerchantEvent::MerchantSuspended(_)
                     | MerchantEvent::MerchantReinstated(_),
-                ) => {}
+                )
+                | LedgerEvent::Access(_) => {}
             }
         }
         self.plan(tx, &waiting).await

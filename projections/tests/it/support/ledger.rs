@@ -91,6 +91,7 @@ impl TestLedger {
             let (name, payload) = match &event {
                 LedgerEvent::Payment(event) => (event.name(), serde_json::to_string(event).unwrap()),
                 LedgerEvent::Merchant(event) => (event.name(), serde_json::to_string(event).unwrap()),
+                LedgerEvent::Access(event) => (event.name(), serde_json::to_string(event).unwrap()),
             };
             names.push(name);
             payloads.push(payload);
