@@ -178,9 +178,12 @@ impl Follower {
     }
 }
 
-/// Whether the database refused the values themselves (SQLSTATE classes 22, data exception, and 23, integrity violation):
-/// no later try will go better, unless another transaction is in the way.
+/// Whether the database refused the values themselves (SQLSTATE classes 22, data exception, and 23, integrity violation),
+/// or what it holds is not JSON to us: no later try will go better, unless another transaction is in the way.
 fn is_about_data(error: &sqlx::Error) -> bool {
+    if matches!(error, sqlx::Error::Decode(_)) {
+        return true;
+    }
     let code = error.as_database_error().and_then(|error| error.code());
     code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
 }

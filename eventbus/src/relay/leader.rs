@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool};
 
-use crate::log::{self, RawEvent};
+use crate::log::{self, StoredEvent};
 
 /// A statement that takes longer counts as a lost connection.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -30,8 +30,8 @@ impl Leader {
     }
 
     /// At most `limit` events after position `after`.
-    pub(crate) async fn read(&mut self, after: i64, limit: i64) -> Result<Vec<RawEvent>, sqlx::Error> {
-        within(log::read_raw(&mut self.connection, after, limit)).await
+    pub(crate) async fn read(&mut self, after: i64, limit: i64) -> Result<Vec<StoredEvent>, sqlx::Error> {
+        within(log::read_stored(&mut self.connection, after, limit)).await
     }
 
     /// The position of the newest event.

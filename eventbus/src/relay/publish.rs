@@ -3,12 +3,9 @@
 use async_nats::jetstream::context::{PublishAckFuture, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::Stream;
-use serde::Serialize;
-use serde_json::value::RawValue;
-use wopay_domain::Timestamp;
 
 use crate::bus::Bus;
-use crate::log::RawEvent;
+use crate::log::StoredEvent;
 use crate::subjects;
 
 /// Where ledger and stream stand to each other.
@@ -20,22 +17,8 @@ pub(crate) struct Cursor {
     pub(crate) sequence: u64,
 }
 
-/// `RecordedEvent` as JSON, payload and metadata copied as Postgres holds them.
-#[derive(Serialize)]
-struct Announcement<'a> {
-    position: i64,
-    aggregate_type: &'a str,
-    aggregate_id: &'a str,
-    sequence: i64,
-    event_type: &'a str,
-    event_version: &'a str,
-    payload: &'a RawValue,
-    metadata: &'a RawValue,
-    recorded_at: Timestamp,
-}
-
 /// Publishes events, all in flight at once, and moves the cursor as far as they were acknowledged without a break.
-pub(crate) async fn publish(bus: &Bus, events: &[RawEvent], cursor: &mut Cursor) -> Result<(), PublishError> {
+pub(crate) async fn publish(bus: &Bus, events: &[StoredEvent], cursor: &mut Cursor) -> Result<(), PublishError> {
     let mut sent = Vec::with_capacity(events.len());
     let mut failure = None;
     let mut sequence = cursor.sequence;
@@ -62,7 +45,7 @@ pub(crate) async fn publish(bus: &Bus, events: &[RawEvent], cursor: &mut Cursor)
 }
 
 /// Sends one event. `None`: it cannot be announced, and followers will read it.
-async fn send(bus: &Bus, event: &RawEvent, last_sequence: u64) -> Result<Option<PublishAckFuture>, PublishError> {
+async fn send(bus: &Bus, event: &StoredEvent, last_sequence: u64) -> Result<Option<PublishAckFuture>, PublishError> {
     let ledger = bus.ledger();
     let Some(payload) = announcement(event) else { return Ok(None) };
     let subject = subjects::event_subject(ledger, &event.aggregate_type, &event.aggregate_id, &event.event_type);
@@ -82,21 +65,10 @@ async fn send(bus: &Bus, event: &RawEvent, last_sequence: u64) -> Result<Option<
 }
 
 /// `None` when Postgres holds something that is not JSON to us.
-fn announcement(event: &RawEvent) -> Option<Vec<u8>> {
-    let written = serde_json::from_str(&event.payload).and_then(|payload| {
-        serde_json::to_vec(&Announcement {
-            position: event.position,
-            aggregate_type: &event.aggregate_type,
-            aggregate_id: &event.aggregate_id,
-            sequence: event.sequence,
-            event_type: &event.event_type,
-            event_version: &event.event_version,
-            payload,
-            metadata: serde_json::from_str(&event.metadata)?,
-            recorded_at: event.recorded_at,
-        })
-    });
-    written.inspect_err(|error| tracing::warn!(position = event.position, %error, "an event is not announced")).ok()
+fn announcement(event: &StoredEvent) -> Option<Vec<u8>> {
+    serde_json::to_vec(&event.as_ref())
+        .inspect_err(|error| tracing::warn!(position = event.position, %error, "an event is not announced"))
+        .ok()
 }
 
 /// The position of the stream's last message, if it has one that says so.
@@ -116,8 +88,8 @@ mod tests {
 
     use super::*;
 
-    fn raw(position: i64) -> RawEvent {
-        RawEvent {
+    fn raw(position: i64) -> StoredEvent {
+        StoredEvent {
             position,
             aggregate_type: "payment".to_owned(),
             aggregate_id: "a".to_owned(),
@@ -130,7 +102,7 @@ mod tests {
         }
     }
 
-    fn raw_range(positions: std::ops::RangeInclusive<i64>) -> Vec<RawEvent> {
+    fn raw_range(positions: std::ops::RangeInclusive<i64>) -> Vec<StoredEvent> {
         positions.map(raw).collect()
     }
 

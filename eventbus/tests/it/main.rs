@@ -6,5 +6,6 @@ mod commands;
 mod follower;
 mod relay;
 mod restored;
+mod scan;
 mod support;
 mod weather;
