@@ -24,7 +24,16 @@ impl From<PaymentError> for Problem {
                 let errors = vec![FieldError::new("body", "invalid_terms", why)];
                 Self::fields(ProblemCode::InvalidFields, "The terms contradict themselves.", errors)
             }
-            PaymentError::NotYetDue { .. } => Self::new(ProblemCode::PaymentStateConflict, sentence(&error)),
+            PaymentError::InvalidRefund(why) => {
+                let errors = vec![FieldError::new("body", "invalid_refund", why)];
+                Self::fields(ProblemCode::InvalidFields, "The refund contradicts the payment or itself.", errors)
+            }
+            PaymentError::RefundNotFound(_) => Self::new(ProblemCode::NotFound, "There is no such refund."),
+            PaymentError::NotYetDue { .. }
+            | PaymentError::NotRefundable { .. }
+            | PaymentError::RefundTooLarge { .. }
+            | PaymentError::RefundExists(_)
+            | PaymentError::RefundClosed { .. } => Self::new(ProblemCode::PaymentStateConflict, sentence(&error)),
             // Ids are made here and new each time.
             PaymentError::AlreadyExists => internal(&error),
             PaymentError::Money(error) => error.into(),

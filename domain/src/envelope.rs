@@ -10,6 +10,7 @@ use crate::access::AccessKeyEvent;
 use crate::ids::{ApiKeyId, MerchantId};
 use crate::merchant::MerchantEvent;
 use crate::payment::PaymentEvent;
+use crate::upcast::{self, UpcastError};
 
 /// Who caused a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,28 +161,66 @@ pub enum DecodeError {
         #[source]
         source: serde_json::Error,
     },
+    /// A version that this program does not know, most likely written by a newer one.
+    #[error(
+        "event at position {position} is {event_type} v{event_version}; this program reads v{newest} and older: use a \
+         newer one"
+    )]
+    UnknownVersion {
+        /// Where it stands.
+        position: i64,
+        /// Its type.
+        event_type: String,
+        /// Its version.
+        event_version: String,
+        /// The newest version of this type that can be read.
+        newest: &'static str,
+    },
+}
+
+/// Reads an event from its stored parts, borrowed: for those who scan the whole log. Older versions are brought up to the
+/// current shape on the way; the current one is read from the text as it is.
+///
+/// # Errors
+/// When the aggregate type or the version is unknown, or the payload does not have the shape of its type. `position` is
+/// for the error's message.
+pub fn decode(
+    aggregate_type: &str,
+    event_type: &str,
+    event_version: &str,
+    position: i64,
+    payload: &str,
+) -> Result<LedgerEvent, DecodeError> {
+    let unreadable = |source| DecodeError::Payload {
+        position,
+        event_type: event_type.to_owned(),
+        event_version: event_version.to_owned(),
+        source,
+    };
+    let text = upcast::text(event_type, event_version, payload).map_err(|error| match error {
+        UpcastError::UnknownVersion { newest } => DecodeError::UnknownVersion {
+            position,
+            event_type: event_type.to_owned(),
+            event_version: event_version.to_owned(),
+            newest,
+        },
+        UpcastError::Json(source) => unreadable(source),
+    })?;
+    match aggregate_type {
+        crate::payment::AGGREGATE_TYPE => serde_json::from_str(&text).map(LedgerEvent::Payment).map_err(unreadable),
+        crate::merchant::AGGREGATE_TYPE => serde_json::from_str(&text).map(LedgerEvent::Merchant).map_err(unreadable),
+        crate::access::AGGREGATE_TYPE => serde_json::from_str(&text).map(LedgerEvent::Access).map_err(unreadable),
+        _ => Err(DecodeError::UnknownAggregate { position, aggregate_type: aggregate_type.to_owned() }),
+    }
 }
 
 impl RecordedEvent {
-    /// Reads the payload.
+    /// Reads the payload, whatever version it was written in; see [`decode`].
     ///
     /// # Errors
-    /// When the aggregate type is unknown or the payload does not have the shape of its type.
+    /// When the aggregate type or the version is unknown, or the payload does not have the shape of its type.
     pub fn decode(&self) -> Result<LedgerEvent, DecodeError> {
-        let payload = |source| DecodeError::Payload {
-            position: self.position,
-            event_type: self.event_type.clone(),
-            event_version: self.event_version.clone(),
-            source,
-        };
-        match self.aggregate_type.as_str() {
-            crate::payment::AGGREGATE_TYPE => self.payload.read().map(LedgerEvent::Payment).map_err(payload),
-            crate::merchant::AGGREGATE_TYPE => self.payload.read().map(LedgerEvent::Merchant).map_err(payload),
-            crate::access::AGGREGATE_TYPE => self.payload.read().map(LedgerEvent::Access).map_err(payload),
-            _ => Err(DecodeError::UnknownAggregate {
-                position: self.position,
-                aggregate_type: self.aggregate_type.clone(),
-            }),
-        }
+        let payload = self.payload.as_str();
+        decode(&self.aggregate_type, &self.event_type, &self.event_version, self.position, payload)
     }
 }

@@ -48,6 +48,10 @@ uuid_id!(
     PaymentId
 );
 uuid_id!(
+    /// A refund of a payment (UUID v7).
+    RefundId
+);
+uuid_id!(
     /// A merchant (UUID v7).
     MerchantId
 );

@@ -14,10 +14,11 @@ pub mod ledger;
 pub mod merchant;
 pub mod money;
 pub mod payment;
+pub mod upcast;
 
 pub use chain::{BlockRef, ChainCatalog, ChainFamily, ChainName, ChainSpec, DepositKey, DepositLeg};
 pub use envelope::{Actor, LedgerEvent, Metadata, RawJson, RecordedEvent};
-pub use ids::{AccessKeyId, ApiKeyId, MerchantId, PaymentId, SecretRef};
+pub use ids::{AccessKeyId, ApiKeyId, MerchantId, PaymentId, RefundId, SecretRef};
 pub use money::{Asset, AssetId, Money, Percentage};
 
 /// A moment in UTC. Stored with microseconds, which is what Postgres keeps.

@@ -52,7 +52,7 @@ pub fn message_id(delivery: Uuid) -> String {
 }
 
 /// The webhook's name for a payment event; `None` for events that are not announced: creation (its caller has the
-/// answer) and single deposits (their effect on the payment is announced).
+/// answer) single deposits and steps of refunds (their effect on the payment is announced).
 #[must_use]
 pub const fn event_name(event: &PaymentEvent) -> Option<&'static str> {
     match event {
@@ -65,11 +65,15 @@ pub const fn event_name(event: &PaymentEvent) -> Option<&'static str> {
         PaymentEvent::PaymentHeld(_) => Some("payment.held"),
         PaymentEvent::PaymentReversed(_) => Some("payment.reversed"),
         PaymentEvent::PaymentReopened(_) => Some("payment.reopened"),
+        PaymentEvent::PaymentRefunded(_) => Some("payment.refunded"),
         PaymentEvent::PaymentCreated(_)
         | PaymentEvent::DepositDetected(_)
         | PaymentEvent::DepositReincluded(_)
         | PaymentEvent::DepositConfirmed(_)
-        | PaymentEvent::DepositOrphaned(_) => None,
+        | PaymentEvent::DepositOrphaned(_)
+        | PaymentEvent::RefundRequested(_)
+        | PaymentEvent::RefundCompleted(_)
+        | PaymentEvent::RefundCancelled(_) => None,
     }
 }
 

@@ -19,12 +19,13 @@ use cqrs_es::persist::{PersistedEventRepository, PersistenceError};
 use cqrs_es::{Aggregate, AggregateContext, AggregateError, EventEnvelope, EventStore};
 use postgres_es::PostgresEventRepository;
 use sqlx::PgPool;
+use wopay_domain::upcast::{self, UpcastError};
 
 pub use append::{Append, Appended, BYTES_MAX, EVENTS_MAX};
 pub(crate) use committer::Committer;
 pub use committer::CommitterOptions;
 pub use intake::Queue;
-pub(crate) use query::find_claim;
+pub(crate) use query::{access_key_ids, find_claim};
 
 use crate::claims::Claim;
 use crate::error::{AppendError, LoadError};
@@ -107,7 +108,8 @@ impl LedgerStore {
     pub async fn catch_up<A: Aggregate>(&self, known: LedgerContext<A>) -> Result<LedgerContext<A>, LoadError> {
         let mut context = known;
         let tail = query::read_tail(&self.pool, A::TYPE, &context.aggregate_id, context.sequence).await;
-        for (sequence, payload) in tail.map_err(|error| LoadError::Database(error.into()))? {
+        for (sequence, event_type, version, payload) in tail.map_err(|error| LoadError::Database(error.into()))? {
+            let payload = upcast::text(&event_type, &version, &payload).map_err(unreadable)?;
             let event = serde_json::from_str(&payload).map_err(|error| LoadError::Corrupt(error.into()))?;
             if sequence != context.sequence + 1 {
                 let what = format!("{} {} has no event before {sequence}", A::TYPE, context.aggregate_id);
@@ -136,16 +138,22 @@ impl LedgerStore {
     }
 
     async fn read_stream<A: Aggregate>(&self, aggregate_id: &str) -> Result<Vec<EventEnvelope<A>>, LoadError> {
-        let stored = self.repository.get_events::<A>(aggregate_id).await.map_err(load_error)?;
-        for (wanted, event) in (1..).zip(&stored) {
+        let mut stored = self.repository.get_events::<A>(aggregate_id).await.map_err(load_error)?;
+        for (wanted, event) in (1..).zip(&mut stored) {
             if event.sequence != wanted {
                 let what = format!("{} {aggregate_id} has no event {wanted}", A::TYPE);
                 return Err(LoadError::Corrupt(what.into()));
             }
+            let payload = event.payload.take();
+            event.payload = upcast::value(&event.event_type, &event.event_version, payload).map_err(unreadable)?;
         }
         let envelopes = stored.into_iter().map(EventEnvelope::try_from).collect::<Result<Vec<_>, _>>();
         envelopes.map_err(load_error)
     }
+}
+
+fn unreadable(error: UpcastError) -> LoadError {
+    LoadError::Corrupt(error.into())
 }
 
 fn load_error(error: PersistenceError) -> LoadError {

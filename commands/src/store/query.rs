@@ -186,9 +186,9 @@ pub(super) async fn read_tail(
     aggregate_type: &str,
     aggregate_id: &str,
     sequence: i64,
-) -> Result<Vec<(i64, String)>, sqlx::Error> {
+) -> Result<Vec<(i64, String, String, String)>, sqlx::Error> {
     sqlx::query_as(
-        "SELECT sequence, payload::text FROM events
+        "SELECT sequence, event_type, event_version, payload::text FROM events
          WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence > $3
          ORDER BY sequence",
     )
@@ -210,4 +210,16 @@ pub(crate) async fn find_claim(
         .bind(key)
         .fetch_optional(pool)
         .await
+}
+
+/// The ids of all access keys, oldest first. They are few, and side by side in the key of `events`.
+pub(crate) async fn access_key_ids(pool: &PgPool) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT aggregate_id FROM events
+         WHERE aggregate_type = $1 AND sequence = 1
+         ORDER BY position",
+    )
+    .bind(wopay_domain::access::AGGREGATE_TYPE)
+    .fetch_all(pool)
+    .await
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::state::MerchantPolicy;
 use crate::Timestamp;
 use crate::ids::{ApiKeyId, MerchantId, SecretRef};
+use crate::upcast;
 
 /// An event of one merchant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,6 +108,6 @@ impl DomainEvent for MerchantEvent {
     }
 
     fn event_version(&self) -> String {
-        "1.0".to_owned()
+        upcast::current_version(self.name()).to_owned()
     }
 }

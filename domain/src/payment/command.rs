@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::state::PaymentTerms;
 use crate::Timestamp;
 use crate::chain::{BlockRef, DepositKey};
-use crate::ids::{MerchantId, PaymentId};
+use crate::ids::{MerchantId, PaymentId, RefundId};
 use crate::money::Money;
 
 /// A command to one payment.
@@ -26,6 +26,19 @@ pub enum PaymentCommand {
         /// Now.
         at: Timestamp,
     },
+    /// Set confirmed money aside, to be sent back.
+    RequestRefund(Box<RequestRefund>),
+    /// Record that a refund was sent.
+    CompleteRefund(Box<CompleteRefund>),
+    /// Give a refund up.
+    CancelRefund {
+        /// Which refund.
+        refund_id: RefundId,
+        /// Why.
+        reason: String,
+        /// Now.
+        at: Timestamp,
+    },
 }
 
 /// Opens a payment.
@@ -39,6 +52,34 @@ pub struct CreatePayment {
     pub order_id: String,
     /// What is asked for and under which policy.
     pub terms: PaymentTerms,
+    /// Now.
+    pub at: Timestamp,
+}
+
+/// Sets confirmed money aside, to be sent back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestRefund {
+    /// The new refund's id; asking again with the same one and the same terms changes nothing.
+    pub refund_id: RefundId,
+    /// How much of the payment's asset.
+    pub amount: Money,
+    /// To which address, in the chain's usual text form; 1 to 500 bytes.
+    pub to: String,
+    /// Why; 1 to 500 bytes. Kept for ever: no personal data.
+    pub reason: String,
+    /// Now.
+    pub at: Timestamp,
+}
+
+/// Records that a refund was sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompleteRefund {
+    /// Which refund.
+    pub refund_id: RefundId,
+    /// The transaction that sent it, as the chain names it.
+    pub transaction: String,
+    /// What the network took for it from an address of ours, in the chain's native coin.
+    pub network_fee: Option<Money>,
     /// Now.
     pub at: Timestamp,
 }

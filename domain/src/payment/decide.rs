@@ -6,6 +6,7 @@ use super::event::{
     DepositConfirmed, DepositDetected, DepositOrphaned, DepositReincluded, PaymentCreated, PaymentEvent, Standing,
 };
 use super::evolve::evolve;
+use super::refund;
 use super::standing::assess;
 use super::state::{
     Deposit, DepositState, Disposition, HoldReason, LateDeposits, Payment, PaymentState, PaymentStatus,
@@ -24,6 +25,38 @@ pub fn decide(payment: &Payment, command: PaymentCommand) -> Result<Vec<PaymentE
         (Some(state), PaymentCommand::ObserveDeposit(report)) => observe(state, &report),
         (Some(state), PaymentCommand::Expire { at }) => expire(state, at),
         (Some(state), PaymentCommand::Cancel { at }) => cancel(state, at),
+        (Some(state), PaymentCommand::RequestRefund(request)) => {
+            let cause = Cause::at(request.at);
+            with_standing(state, refund::request(state, *request)?, cause)
+        }
+        (Some(state), PaymentCommand::CompleteRefund(complete)) => {
+            let cause = Cause { transaction: Some(complete.transaction.clone()), ..Cause::at(complete.at) };
+            with_standing(state, refund::complete(state, *complete)?, cause)
+        }
+        (Some(state), PaymentCommand::CancelRefund { refund_id, reason, at }) => {
+            with_standing(state, refund::cancel(state, refund_id, reason, at)?, Cause::at(at))
+        }
+    }
+}
+
+/// What brings a change of status about.
+struct Cause {
+    transaction: Option<String>,
+    confirmations: u32,
+    at: Timestamp,
+}
+
+impl Cause {
+    const fn at(at: Timestamp) -> Self {
+        Self { transaction: None, confirmations: 0, at }
+    }
+
+    fn deposit(report: &DepositReport) -> Self {
+        let confirmations = match report.stage {
+            DepositStage::Seen { confirmations } | DepositStage::Confirmed { confirmations } => confirmations,
+            DepositStage::Orphaned => 0,
+        };
+        Self { transaction: Some(report.deposit.transaction.clone()), confirmations, at: report.at }
     }
 }
 
@@ -65,11 +98,11 @@ fn observe(payment: &PaymentState, report: &DepositReport) -> Result<Vec<Payment
                 && stood.block.hash == report.block.hash
                 && stood.amount == report.amount =>
         {
-            vec![confirmed(payment, report, stood.disposition, confirmations)]
+            vec![confirmed(payment, report, stood, confirmations)]
         }
         _ => restate(payment, report, known),
     };
-    with_standing(payment, events, report)
+    with_standing(payment, events, Cause::deposit(report))
 }
 
 /// The report does not follow directly from what is known: take back what stood, then record what is reported.
@@ -83,20 +116,21 @@ fn restate(payment: &PaymentState, report: &DepositReport, known: Option<&Deposi
         disposition: disposition(payment, report),
         revision: report.revision,
         detected_at: report.at,
+        books_pending: true,
     };
     match known {
-        None => events.push(detected(report, reported.disposition)),
+        None => events.push(detected(payment, report, reported.disposition)),
         Some(deposit) => {
             if deposit.is_live() {
                 events.push(orphaned(payment, report, deposit));
             }
-            events.push(reincluded(report, reported.disposition));
+            events.push(reincluded(payment, report, reported.disposition));
         }
     }
     match report.stage {
         DepositStage::Seen { .. } => {}
         DepositStage::Confirmed { confirmations } => {
-            events.push(confirmed(payment, report, reported.disposition, confirmations));
+            events.push(confirmed(payment, report, &reported, confirmations));
         }
         DepositStage::Orphaned => events.push(orphaned(payment, report, &reported)),
     }
@@ -124,14 +158,15 @@ fn expire(payment: &PaymentState, at: Timestamp) -> Result<Vec<PaymentEvent>, Pa
         PaymentStatus::Pending | PaymentStatus::PartiallyPaid => {
             let mut overdue = payment.clone();
             overdue.deadline_passed = true;
-            Ok(vec![announce(&overdue, at, None)?])
+            Ok(vec![announce(&overdue, Cause::at(at))?])
         }
         PaymentStatus::Confirming
         | PaymentStatus::Completed
         | PaymentStatus::Expired
         | PaymentStatus::Cancelled
         | PaymentStatus::Held
-        | PaymentStatus::Reversed => Ok(Vec::new()),
+        | PaymentStatus::Reversed
+        | PaymentStatus::Refunded => Ok(Vec::new()),
     }
 }
 
@@ -140,74 +175,79 @@ fn cancel(payment: &PaymentState, at: Timestamp) -> Result<Vec<PaymentEvent>, Pa
         PaymentStatus::Pending => {
             let mut cancelled = payment.clone();
             cancelled.cancelled_at = Some(at);
-            Ok(vec![announce(&cancelled, at, None)?])
+            Ok(vec![announce(&cancelled, Cause::at(at))?])
         }
         PaymentStatus::Cancelled => Ok(Vec::new()),
         status => Err(PaymentError::NotCancellable { status }),
     }
 }
 
-/// Adds the status event that the deposit events bring about, if they do.
+/// Adds the status event that deposit and refund events bring about, if they do.
 fn with_standing(
     before: &PaymentState,
     mut events: Vec<PaymentEvent>,
-    cause: &DepositReport,
+    cause: Cause,
 ) -> Result<Vec<PaymentEvent>, PaymentError> {
+    if events.is_empty() {
+        return Ok(events);
+    }
     let mut after = Payment(Some(Box::new(before.clone())));
     for event in &events {
         evolve(&mut after, event.clone());
     }
     let Some(after) = after.state() else { return Ok(events) };
     let now = assess(after)?;
-    let amount_matters = matches!(now.status, PaymentStatus::PartiallyPaid | PaymentStatus::Expired);
+    let then = before.totals()?;
+    let amount_matters =
+        matches!(now.status, PaymentStatus::PartiallyPaid | PaymentStatus::Expired | PaymentStatus::Refunded);
     let moved = now.status != before.status
         || now.flags != before.flags
-        || (amount_matters && now.totals.received != before.totals()?.received);
+        || now.totals.refunded != then.refunded
+        || (amount_matters && now.totals.received != then.received);
     if moved {
-        events.push(announce(after, cause.at, Some(cause))?);
+        events.push(announce(after, cause)?);
     }
     Ok(events)
 }
 
 /// The status event of how the payment stands. `payment.status` is still the one before.
-fn announce(
-    payment: &PaymentState,
-    at: Timestamp,
-    cause: Option<&DepositReport>,
-) -> Result<PaymentEvent, PaymentError> {
+fn announce(payment: &PaymentState, cause: Cause) -> Result<PaymentEvent, PaymentError> {
     let now = assess(payment)?;
-    let confirmations = match cause.map(|report| report.stage) {
-        Some(DepositStage::Seen { confirmations } | DepositStage::Confirmed { confirmations }) => confirmations,
-        Some(DepositStage::Orphaned) | None => 0,
-    };
     let standing = Standing {
         status: now.status,
         flags: now.flags,
         amount_received: now.totals.received,
         amount_confirmed: now.totals.confirmed,
-        transaction_hash: cause.map(|report| report.deposit.transaction.clone()),
-        confirmations,
-        at,
+        amount_refunded: (!now.totals.refunded.is_zero()).then_some(now.totals.refunded),
+        transaction_hash: cause.transaction,
+        confirmations: cause.confirmations,
+        at: cause.at,
+    };
+    // Whoever delivers on "completed" must not do so again because a refunded payment got a tip.
+    let was_completed = match payment.status {
+        PaymentStatus::Completed => true,
+        PaymentStatus::Refunded => payment.completed_at.is_some(),
+        _ => false,
     };
     Ok(match now.status {
         PaymentStatus::Pending => PaymentEvent::PaymentReopened(standing),
         PaymentStatus::PartiallyPaid => PaymentEvent::PaymentPartiallyPaid(standing),
         PaymentStatus::Confirming => PaymentEvent::PaymentConfirming(standing),
-        PaymentStatus::Completed if payment.status == PaymentStatus::Completed => {
-            PaymentEvent::PaymentAdjusted(standing)
-        }
+        PaymentStatus::Completed if was_completed => PaymentEvent::PaymentAdjusted(standing),
         PaymentStatus::Completed => PaymentEvent::PaymentCompleted(standing),
         PaymentStatus::Expired => PaymentEvent::PaymentExpired(standing),
         PaymentStatus::Cancelled => PaymentEvent::PaymentCancelled(standing),
         PaymentStatus::Held => PaymentEvent::PaymentHeld(standing),
         PaymentStatus::Reversed => PaymentEvent::PaymentReversed(standing),
+        PaymentStatus::Refunded => PaymentEvent::PaymentRefunded(standing),
     })
 }
 
-fn detected(report: &DepositReport, disposition: Disposition) -> PaymentEvent {
+fn detected(payment: &PaymentState, report: &DepositReport, disposition: Disposition) -> PaymentEvent {
     PaymentEvent::DepositDetected(Box::new(DepositDetected {
         deposit: report.deposit.clone(),
         revision: report.revision,
+        merchant_id: Some(payment.merchant_id),
         amount: report.amount.clone(),
         from: report.from.clone(),
         block: report.block.clone(),
@@ -216,10 +256,11 @@ fn detected(report: &DepositReport, disposition: Disposition) -> PaymentEvent {
     }))
 }
 
-fn reincluded(report: &DepositReport, disposition: Disposition) -> PaymentEvent {
+fn reincluded(payment: &PaymentState, report: &DepositReport, disposition: Disposition) -> PaymentEvent {
     PaymentEvent::DepositReincluded(Box::new(DepositReincluded {
         deposit: report.deposit.clone(),
         revision: report.revision,
+        merchant_id: Some(payment.merchant_id),
         amount: report.amount.clone(),
         block: report.block.clone(),
         disposition,
@@ -227,20 +268,16 @@ fn reincluded(report: &DepositReport, disposition: Disposition) -> PaymentEvent 
     }))
 }
 
-fn confirmed(
-    payment: &PaymentState,
-    report: &DepositReport,
-    disposition: Disposition,
-    confirmations: u32,
-) -> PaymentEvent {
+fn confirmed(payment: &PaymentState, report: &DepositReport, stood: &Deposit, confirmations: u32) -> PaymentEvent {
     PaymentEvent::DepositConfirmed(Box::new(DepositConfirmed {
         deposit: report.deposit.clone(),
         revision: report.revision,
         merchant_id: payment.merchant_id,
         amount: report.amount.clone(),
         block: report.block.clone(),
-        disposition,
+        disposition: stood.disposition,
         confirmations,
+        releases_pending: stood.books_pending,
         at: report.at,
     }))
 }
@@ -255,6 +292,7 @@ fn orphaned(payment: &PaymentState, report: &DepositReport, stood: &Deposit) -> 
         block: stood.block.clone(),
         disposition: stood.disposition,
         was_confirmed: stood.state == DepositState::Confirmed,
+        releases_pending: stood.state == DepositState::Seen && stood.books_pending,
         at: report.at,
     }))
 }

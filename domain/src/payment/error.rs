@@ -2,7 +2,8 @@
 
 use super::state::PaymentStatus;
 use crate::Timestamp;
-use crate::money::MoneyError;
+use crate::ids::RefundId;
+use crate::money::{Money, MoneyError};
 
 /// Why a payment refuses a command. Nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +28,37 @@ pub enum PaymentError {
     NotYetDue {
         /// The deadline.
         expires_at: Timestamp,
+    },
+    /// A refund that contradicts the payment or itself.
+    #[error("invalid refund: {0}")]
+    InvalidRefund(&'static str),
+    /// Money must not leave a payment that waits for money.
+    #[error("a payment that is {} cannot be refunded yet", status.as_str())]
+    NotRefundable {
+        /// Where it stands.
+        status: PaymentStatus,
+    },
+    /// More than what is confirmed and not spoken for by another refund.
+    #[error("a refund of {} minor units is more than the {} that can be refunded", requested.minor(), refundable.minor())]
+    RefundTooLarge {
+        /// What was asked for.
+        requested: Money,
+        /// What there is.
+        refundable: Money,
+    },
+    /// Another refund has this id.
+    #[error("refund {0} exists already, with other terms")]
+    RefundExists(RefundId),
+    /// The payment has no refund of this id.
+    #[error("the payment has no refund {0}")]
+    RefundNotFound(RefundId),
+    /// It was completed or cancelled before.
+    #[error("refund {refund} is {state} already")]
+    RefundClosed {
+        /// Which refund.
+        refund: RefundId,
+        /// `completed` or `cancelled`.
+        state: &'static str,
     },
     /// Amounts that cannot be added.
     #[error("amounts cannot be added")]

@@ -3,11 +3,13 @@
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
 
+use super::refund::{RefundCancelled, RefundCompleted, RefundRequested};
 use super::state::{Disposition, Flags, PaymentStatus, PaymentTerms};
 use crate::Timestamp;
 use crate::chain::{BlockRef, DepositKey};
 use crate::ids::{MerchantId, PaymentId};
 use crate::money::Money;
+use crate::upcast;
 
 /// An event of one payment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,13 +24,19 @@ pub enum PaymentEvent {
     DepositConfirmed(Box<DepositConfirmed>),
     /// A deposit's block left the canonical chain; if the money was booked, it is booked back.
     DepositOrphaned(Box<DepositOrphaned>),
+    /// Confirmed money was set aside to be sent back.
+    RefundRequested(Box<RefundRequested>),
+    /// That money is said to have been sent: it is booked.
+    RefundCompleted(Box<RefundCompleted>),
+    /// That money stays.
+    RefundCancelled(Box<RefundCancelled>),
     /// Something arrived, not enough.
     PaymentPartiallyPaid(Standing),
     /// Enough was seen; confirmations are awaited.
     PaymentConfirming(Standing),
     /// Enough was confirmed.
     PaymentCompleted(Standing),
-    /// Still completed, with other flags: more money came, or a surplus went.
+    /// Still completed, with other flags or amounts: more money came, a surplus went, a part was refunded.
     PaymentAdjusted(Standing),
     /// The deadline passed without enough money.
     PaymentExpired(Standing),
@@ -40,6 +48,8 @@ pub enum PaymentEvent {
     PaymentReversed(Standing),
     /// It lost its money before completion and waits for payment again.
     PaymentReopened(Standing),
+    /// All its confirmed money was sent back.
+    PaymentRefunded(Standing),
 }
 
 /// See [`PaymentEvent::PaymentCreated`].
@@ -64,6 +74,8 @@ pub struct DepositDetected {
     pub deposit: DepositKey,
     /// The watcher's revision.
     pub revision: u64,
+    /// Whose payment it is; `None` in events that were written before 1.1, which made no pending entry.
+    pub merchant_id: Option<MerchantId>,
     /// How much of which asset.
     pub amount: Money,
     /// The sender, where the chain names one.
@@ -83,6 +95,8 @@ pub struct DepositReincluded {
     pub deposit: DepositKey,
     /// The watcher's revision.
     pub revision: u64,
+    /// Whose payment it is; `None` in events that were written before 1.1, which made no pending entry.
+    pub merchant_id: Option<MerchantId>,
     /// How much of which asset, as it stands now.
     pub amount: Money,
     /// Where it stands now.
@@ -110,6 +124,8 @@ pub struct DepositConfirmed {
     pub disposition: Disposition,
     /// Blocks from it to the head, both counted.
     pub confirmations: u32,
+    /// Whether its detection made a pending entry, which is released now.
+    pub releases_pending: bool,
     /// When the watcher saw it.
     pub at: Timestamp,
 }
@@ -131,6 +147,8 @@ pub struct DepositOrphaned {
     pub disposition: Disposition,
     /// Whether it had been booked, so that it is booked back.
     pub was_confirmed: bool,
+    /// Whether its detection made a pending entry, which is released now.
+    pub releases_pending: bool,
     /// When the watcher saw it.
     pub at: Timestamp,
 }
@@ -146,9 +164,12 @@ pub struct Standing {
     pub amount_received: Money,
     /// Credited deposits that are confirmed.
     pub amount_confirmed: Money,
-    /// The transaction that caused the change, if one did.
+    /// Of them, what was sent back; left out when that is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount_refunded: Option<Money>,
+    /// The transaction that caused the change, if one did: a deposit's, or that of a completed refund.
     pub transaction_hash: Option<String>,
-    /// Confirmations of that transaction when it did; 0 without one.
+    /// Confirmations of a deposit's transaction when it did; 0 without one.
     pub confirmations: u32,
     /// When.
     pub at: Timestamp,
@@ -156,10 +177,18 @@ pub struct Standing {
 
 impl PaymentEvent {
     /// The names of the events that announce no status: who waits for a status need not read them.
-    pub const WITHOUT_STANDING: [&str; 5] =
-        ["PaymentCreated", "DepositDetected", "DepositReincluded", "DepositConfirmed", "DepositOrphaned"];
+    pub const WITHOUT_STANDING: [&str; 8] = [
+        "PaymentCreated",
+        "DepositDetected",
+        "DepositReincluded",
+        "DepositConfirmed",
+        "DepositOrphaned",
+        "RefundRequested",
+        "RefundCompleted",
+        "RefundCancelled",
+    ];
 
-    /// The standing that a status event announces; `None` for creation and deposit events.
+    /// The standing that a status event announces; `None` for creation, deposit and refund events.
     #[must_use]
     pub const fn standing(&self) -> Option<&Standing> {
         match self {
@@ -171,12 +200,16 @@ impl PaymentEvent {
             | Self::PaymentCancelled(standing)
             | Self::PaymentHeld(standing)
             | Self::PaymentReversed(standing)
-            | Self::PaymentReopened(standing) => Some(standing),
+            | Self::PaymentReopened(standing)
+            | Self::PaymentRefunded(standing) => Some(standing),
             Self::PaymentCreated(_)
             | Self::DepositDetected(_)
             | Self::DepositReincluded(_)
             | Self::DepositConfirmed(_)
-            | Self::DepositOrphaned(_) => None,
+            | Self::DepositOrphaned(_)
+            | Self::RefundRequested(_)
+            | Self::RefundCompleted(_)
+            | Self::RefundCancelled(_) => None,
         }
     }
 
@@ -189,6 +222,9 @@ impl PaymentEvent {
             Self::DepositReincluded(_) => "DepositReincluded",
             Self::DepositConfirmed(_) => "DepositConfirmed",
             Self::DepositOrphaned(_) => "DepositOrphaned",
+            Self::RefundRequested(_) => "RefundRequested",
+            Self::RefundCompleted(_) => "RefundCompleted",
+            Self::RefundCancelled(_) => "RefundCancelled",
             Self::PaymentPartiallyPaid(_) => "PaymentPartiallyPaid",
             Self::PaymentConfirming(_) => "PaymentConfirming",
             Self::PaymentCompleted(_) => "PaymentCompleted",
@@ -198,6 +234,7 @@ impl PaymentEvent {
             Self::PaymentHeld(_) => "PaymentHeld",
             Self::PaymentReversed(_) => "PaymentReversed",
             Self::PaymentReopened(_) => "PaymentReopened",
+            Self::PaymentRefunded(_) => "PaymentRefunded",
         }
     }
 }
@@ -208,6 +245,6 @@ impl DomainEvent for PaymentEvent {
     }
 
     fn event_version(&self) -> String {
-        "1.0".to_owned()
+        upcast::current_version(self.name()).to_owned()
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::event::{PaymentCreated, PaymentEvent, Standing};
+use super::refund::{Refund, RefundState};
 use super::state::{Deposit, DepositState, Flags, Payment, PaymentState, PaymentStatus};
 
 /// Folds one event into the payment.
@@ -24,6 +25,7 @@ fn open(created: PaymentCreated) -> PaymentState {
         status: PaymentStatus::Pending,
         flags: Flags::default(),
         deposits: BTreeMap::new(),
+        refunds: BTreeMap::new(),
         deadline_passed: false,
         cancelled_at: None,
         completed_at: None,
@@ -48,6 +50,7 @@ impl PaymentState {
                         disposition: detected.disposition,
                         revision: detected.revision,
                         detected_at: detected.at,
+                        books_pending: detected.merchant_id.is_some(),
                     },
                 );
             }
@@ -58,6 +61,7 @@ impl PaymentState {
                     deposit.block = reincluded.block;
                     deposit.disposition = reincluded.disposition;
                     deposit.state = DepositState::Seen;
+                    deposit.books_pending = reincluded.merchant_id.is_some();
                     deposit.revision = reincluded.revision;
                 }
             }
@@ -73,6 +77,30 @@ impl PaymentState {
                 if let Some(deposit) = self.deposits.get_mut(&orphaned.deposit) {
                     deposit.state = DepositState::Orphaned;
                     deposit.revision = orphaned.revision;
+                }
+            }
+            PaymentEvent::RefundRequested(requested) => {
+                self.updated_at = requested.at;
+                let refund = Refund {
+                    amount: requested.amount,
+                    to: requested.to,
+                    reason: requested.reason,
+                    state: RefundState::Requested,
+                    requested_at: requested.at,
+                };
+                self.refunds.insert(requested.refund_id, refund);
+            }
+            PaymentEvent::RefundCompleted(completed) => {
+                self.updated_at = completed.at;
+                if let Some(refund) = self.refunds.get_mut(&completed.refund_id) {
+                    let (transaction, network_fee) = (completed.transaction, completed.network_fee);
+                    refund.state = RefundState::Completed { transaction, network_fee, at: completed.at };
+                }
+            }
+            PaymentEvent::RefundCancelled(cancelled) => {
+                self.updated_at = cancelled.at;
+                if let Some(refund) = self.refunds.get_mut(&cancelled.refund_id) {
+                    refund.state = RefundState::Cancelled { reason: cancelled.reason, at: cancelled.at };
                 }
             }
             PaymentEvent::PaymentCompleted(standing) => {
@@ -92,7 +120,8 @@ impl PaymentState {
             | PaymentEvent::PaymentAdjusted(standing)
             | PaymentEvent::PaymentHeld(standing)
             | PaymentEvent::PaymentReversed(standing)
-            | PaymentEvent::PaymentReopened(standing) => self.stand(&standing),
+            | PaymentEvent::PaymentReopened(standing)
+            | PaymentEvent::PaymentRefunded(standing) => self.stand(&standing),
         }
     }
 

@@ -12,18 +12,20 @@ mod decide;
 mod error;
 mod event;
 mod evolve;
+mod refund;
 mod standing;
 mod state;
 #[cfg(test)]
 mod tests;
 
-pub use command::{CreatePayment, DepositReport, DepositStage, PaymentCommand};
+pub use command::{CompleteRefund, CreatePayment, DepositReport, DepositStage, PaymentCommand, RequestRefund};
 pub use decide::decide;
 pub use error::PaymentError;
 pub use event::{
     DepositConfirmed, DepositDetected, DepositOrphaned, DepositReincluded, PaymentCreated, PaymentEvent, Standing,
 };
 pub use evolve::evolve;
+pub use refund::{Refund, RefundCancelled, RefundCompleted, RefundRequested, RefundState};
 pub use standing::Totals;
 pub use state::{
     Deposit, DepositState, Disposition, Flags, HoldReason, LateDeposits, Payment, PaymentPolicy, PaymentState,

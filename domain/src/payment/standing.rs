@@ -1,6 +1,7 @@
 //! How a payment stands: a pure function of its terms, its live deposits and what happened to it before.
 
 use super::error::PaymentError;
+use super::refund::RefundState;
 use super::state::{Deposit, DepositState, Disposition, Flags, HoldReason, PaymentState, PaymentStatus};
 use crate::chain::BlockRef;
 use crate::money::{Money, MoneyError};
@@ -13,7 +14,7 @@ pub(super) struct Assessment {
     pub(super) totals: Totals,
 }
 
-/// The credited deposits of a payment that stand in the canonical chain.
+/// The credited deposits of a payment that stand in the canonical chain, and its live refunds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Totals {
     /// All of them, confirmed or not.
@@ -22,6 +23,10 @@ pub struct Totals {
     pub confirmed: Money,
     /// Of the confirmed ones, those in blocks before the deadline.
     pub confirmed_in_time: Money,
+    /// Refunds that were sent.
+    pub refunded: Money,
+    /// Refunds that are asked for and not yet sent.
+    pub refunds_requested: Money,
 }
 
 impl PaymentState {
@@ -36,10 +41,16 @@ impl PaymentState {
     /// What has arrived and counts.
     ///
     /// # Errors
-    /// When the deposits add up to more than 2^128 minor units.
+    /// When deposits or refunds add up to more than 2^128 minor units.
     pub fn totals(&self) -> Result<Totals, MoneyError> {
         let nothing = Money::zero(self.terms.asset.id.clone());
-        let mut totals = Totals { received: nothing.clone(), confirmed: nothing.clone(), confirmed_in_time: nothing };
+        let mut totals = Totals {
+            received: nothing.clone(),
+            confirmed: nothing.clone(),
+            confirmed_in_time: nothing.clone(),
+            refunded: nothing.clone(),
+            refunds_requested: nothing,
+        };
         for deposit in self.live_deposits().filter(|deposit| deposit.disposition == Disposition::Credit) {
             totals.received = totals.received.checked_add(&deposit.amount)?;
             if deposit.state == DepositState::Confirmed {
@@ -47,6 +58,15 @@ impl PaymentState {
                 if !self.is_late(&deposit.block) {
                     totals.confirmed_in_time = totals.confirmed_in_time.checked_add(&deposit.amount)?;
                 }
+            }
+        }
+        for refund in self.refunds.values() {
+            match refund.state {
+                RefundState::Requested => {
+                    totals.refunds_requested = totals.refunds_requested.checked_add(&refund.amount)?;
+                }
+                RefundState::Completed { .. } => totals.refunded = totals.refunded.checked_add(&refund.amount)?,
+                RefundState::Cancelled { .. } => {}
             }
         }
         Ok(totals)
@@ -73,6 +93,7 @@ pub(super) fn assess(payment: &PaymentState) -> Result<Assessment, PaymentError>
             && !totals.received.is_zero(),
         overpaid: status == PaymentStatus::Completed && totals.confirmed.minor() > payment.terms.amount.minor(),
         paid_late: status == PaymentStatus::Completed && totals.confirmed_in_time.minor() < sufficient,
+        partially_refunded: status != PaymentStatus::Refunded && !totals.refunded.is_zero(),
     };
     Ok(Assessment { status, flags, totals })
 }
@@ -90,9 +111,19 @@ fn status(payment: &PaymentState, totals: &Totals) -> PaymentStatus {
             deposit.disposition != Disposition::Hold(HoldReason::WrongAsset) && payment.is_late(&deposit.block)
         })
     };
-    if totals.confirmed.minor() >= sufficient {
+    // Money that goes back does not complete a payment. One that was completed stays so: what was bought was paid.
+    let spoken_for = if payment.completed_at.is_some() {
+        0
+    } else {
+        totals.refunded.minor().saturating_add(totals.refunds_requested.minor())
+    };
+    let enough = |arrived: &Money| arrived.minor().saturating_sub(spoken_for) >= sufficient;
+    let all_refunded = !totals.confirmed.is_zero() && totals.refunded.minor() >= totals.confirmed.minor();
+    if all_refunded {
+        PaymentStatus::Refunded
+    } else if enough(&totals.confirmed) {
         PaymentStatus::Completed
-    } else if totals.received.minor() >= sufficient {
+    } else if enough(&totals.received) {
         PaymentStatus::Confirming
     } else if payment.completed_at.is_some() {
         PaymentStatus::Reversed

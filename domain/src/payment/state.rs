@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::refund::Refund;
 use crate::Timestamp;
 use crate::chain::{BlockRef, ChainName, DepositKey};
-use crate::ids::{MerchantId, PaymentId};
+use crate::ids::{MerchantId, PaymentId, RefundId};
 use crate::money::{Asset, Money, Percentage};
 
 /// A payment, opened or not.
@@ -38,6 +39,8 @@ pub struct PaymentState {
     pub flags: Flags,
     /// Every deposit ever seen, also orphaned ones.
     pub deposits: BTreeMap<DepositKey, Deposit>,
+    /// Every refund ever asked for, also cancelled ones.
+    pub refunds: BTreeMap<RefundId, Refund>,
     /// The deadline passed without enough money.
     pub deadline_passed: bool,
     /// When the merchant cancelled it.
@@ -111,11 +114,13 @@ pub enum PaymentStatus {
     Held,
     /// Was completed and lost its money.
     Reversed,
+    /// All its confirmed money was sent back.
+    Refunded,
 }
 
 impl PaymentStatus {
     /// Every status.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Pending,
         Self::PartiallyPaid,
         Self::Confirming,
@@ -124,6 +129,7 @@ impl PaymentStatus {
         Self::Cancelled,
         Self::Held,
         Self::Reversed,
+        Self::Refunded,
     ];
 
     /// The name in the API and in tables, for example `partially_paid`.
@@ -138,6 +144,7 @@ impl PaymentStatus {
             Self::Cancelled => "cancelled",
             Self::Held => "held",
             Self::Reversed => "reversed",
+            Self::Refunded => "refunded",
         }
     }
 
@@ -157,13 +164,21 @@ pub struct Flags {
     pub overpaid: bool,
     /// It needed money from after the deadline to complete.
     pub paid_late: bool,
+    /// A part of its money was sent back; left out of stored events when not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partially_refunded: bool,
 }
 
 impl Flags {
     /// The names of the flags that are set, in a fixed order.
     #[must_use]
     pub fn names(self) -> Vec<&'static str> {
-        let all = [(self.underpaid, "underpaid"), (self.overpaid, "overpaid"), (self.paid_late, "paid_late")];
+        let all = [
+            (self.underpaid, "underpaid"),
+            (self.overpaid, "overpaid"),
+            (self.paid_late, "paid_late"),
+            (self.partially_refunded, "partially_refunded"),
+        ];
         all.into_iter().filter_map(|(set, name)| set.then_some(name)).collect()
     }
 }
@@ -185,6 +200,8 @@ pub struct Deposit {
     pub revision: u64,
     /// When it was first seen.
     pub detected_at: Timestamp,
+    /// Whether the event that says it was seen made a pending entry, which is to be released.
+    pub books_pending: bool,
 }
 
 impl Deposit {

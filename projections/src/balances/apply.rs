@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use sqlx::PgConnection;
+use wopay_domain::ledger::Layer;
 use wopay_domain::payment::PaymentEvent;
 use wopay_domain::{Asset, AssetId, Timestamp, ledger};
 
@@ -42,7 +43,8 @@ impl<'a> Lines<'a> {
     fn of(batch: &Batch<'a>) -> Self {
         let mut lines = Self::default();
         for entry in batch.entries() {
-            for (line, posting) in (1..).zip(ledger::postings(&entry.event)) {
+            let posted = ledger::postings(&entry.event).into_iter().filter(|line| line.layer == Layer::Posted);
+            for (line, posting) in (1..).zip(posted) {
                 lines.position.push(entry.recorded.position);
                 lines.line.push(line);
                 lines.aggregate_type.push(&entry.recorded.aggregate_type);

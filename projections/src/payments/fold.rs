@@ -90,7 +90,11 @@ impl<'a> Change<'a> {
             | PaymentEvent::PaymentCancelled(standing)
             | PaymentEvent::PaymentHeld(standing)
             | PaymentEvent::PaymentReversed(standing)
-            | PaymentEvent::PaymentReopened(standing) => self.stand(standing),
+            | PaymentEvent::PaymentReopened(standing)
+            | PaymentEvent::PaymentRefunded(standing) => self.stand(standing),
+            PaymentEvent::RefundRequested(refund) => self.updated_at = refund.at,
+            PaymentEvent::RefundCompleted(refund) => self.updated_at = refund.at,
+            PaymentEvent::RefundCancelled(refund) => self.updated_at = refund.at,
         }
     }
 

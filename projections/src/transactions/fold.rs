@@ -81,7 +81,11 @@ fn stated(event: &PaymentEvent) -> Option<(&DepositKey, Stated<'_>, Timestamp)> 
         | PaymentEvent::PaymentCancelled(_)
         | PaymentEvent::PaymentHeld(_)
         | PaymentEvent::PaymentReversed(_)
-        | PaymentEvent::PaymentReopened(_) => return None,
+        | PaymentEvent::PaymentReopened(_)
+        | PaymentEvent::PaymentRefunded(_)
+        | PaymentEvent::RefundRequested(_)
+        | PaymentEvent::RefundCompleted(_)
+        | PaymentEvent::RefundCancelled(_) => return None,
     };
     Some((key, Stated { status, confirmations, amount, block, disposition }, at))
 }
