@@ -13,7 +13,8 @@
 //! - **The database is the watch set.** Transfers are joined with the deposit claims in SQL.
 //!
 //! What is deliberately absent: websockets and node filters (they die silently), in-memory address sets, keys, decisions
-//! about payments, internal native transfers (contracts that pay out with `call` leave no log; see the `evm` module).
+//! about payments, internal native transfers (contracts that pay out with `call` leave no log; see the `evm` module; a
+//! [`BalanceReader`] shows them to who compares balances with the books).
 //!
 //! Metrics, each with the label `chain` where it belongs to one: `wopay_chain_watchers_{height,head,lag}_blocks`,
 //! `…_blocks_total`, `…_reorgs_total`, `…_orphaned_blocks_total`, `…_reports_total{stage}`, `…_unmatched_total`,
@@ -21,6 +22,7 @@
 //! `…_rpc_calls_total{endpoint,method,outcome}`, `…_rpc_seconds`, `…_outbox_{unsent,published_total,failures_total}`,
 //! `…_outbox_{settled,resent}_total`.
 
+mod balances;
 mod check;
 mod config;
 mod engine;
@@ -29,6 +31,7 @@ mod publisher;
 mod source;
 mod status;
 
+pub use balances::{BalanceError, BalanceReader};
 pub use check::{ChainReport, EndpointReport, TokenReport, check};
 pub use config::{ConfigError, Finality, FinalityTag, RpcOptions, WatcherConfig};
 pub use engine::ChainWatcher;

@@ -1,5 +1,6 @@
 //! JSON-RPC over HTTP: one endpoint, with limits, retries of what is transient, metrics, and errors that can be read.
 
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use async_trait::async_trait;
 use backon::{ExponentialBuilder, Retryable};
 use ethers::providers::{JsonRpcClient, JsonRpcError};
 use metrics::{counter, histogram};
+use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -52,11 +54,27 @@ struct Request<'a, T> {
 
 #[derive(Deserialize)]
 struct Response<'a> {
-    /// A result of `null` counts as none: both are read as `null`.
     #[serde(borrow, default)]
     result: Option<&'a RawValue>,
     #[serde(default)]
     error: Option<JsonRpcError>,
+}
+
+/// One answer of a batch.
+#[derive(Deserialize)]
+struct Numbered<'a> {
+    id: u64,
+    #[serde(borrow, default)]
+    result: Option<&'a RawValue>,
+    #[serde(default)]
+    error: Option<JsonRpcError>,
+}
+
+/// An HTTP answer, read.
+struct Answer {
+    status: StatusCode,
+    content_type: String,
+    body: Vec<u8>,
 }
 
 impl RpcClient {
@@ -73,27 +91,90 @@ impl RpcClient {
     async fn call<T: Serialize, R: DeserializeOwned>(&self, method: &str, params: &T) -> Result<R, CallError> {
         let begun = Instant::now();
         let result = self.call_once(method, params).await;
-        let labels = [
-            ("chain", self.chain.to_string()),
-            ("endpoint", self.endpoint.clone()),
-            ("method", method.to_owned()),
-            ("outcome", outcome(result.as_ref().err()).to_owned()),
-        ];
-        counter!("wopay_chain_watchers_rpc_calls_total", &labels).increment(1);
-        histogram!("wopay_chain_watchers_rpc_seconds", &labels).record(begun.elapsed().as_secs_f64());
+        self.count(method, result.as_ref().err(), begun);
         result
     }
 
     async fn call_once<T: Serialize, R: DeserializeOwned>(&self, method: &str, params: &T) -> Result<R, CallError> {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let request = Request { jsonrpc: "2.0", id, method, params };
+        let request = Request { jsonrpc: "2.0", id: self.next_ids(1), method, params };
+        let answer = self.exchange(method, &request).await?;
+        let parsed: Result<Response<'_>, _> = serde_json::from_slice(&answer.body);
+        match parsed {
+            // Some nodes send their errors with a status of 4xx or 5xx.
+            Ok(Response { error: Some(source), .. }) => Err(self.node_error(method, source)),
+            _ if !answer.status.is_success() => Err(self.status_error(method, answer.status)),
+            Ok(Response { result, .. }) => self.read_result(method, result),
+            Err(source) => Err(self.not_json_rpc(method, answer.content_type, source)),
+        }
+    }
+
+    /// Calls one method with many parameters in one request. The results are in the order of the parameters; each may be
+    /// the node's own error.
+    ///
+    /// # Errors
+    /// When the request as a whole got no usable answer; [`CallError::Node`] when the node refused it as a whole, as those
+    /// do that take no batches, or smaller ones only.
+    pub(crate) async fn batch<T: Serialize, R: DeserializeOwned>(
+        &self,
+        method: &str,
+        params: &[T],
+    ) -> Result<Vec<Result<R, CallError>>, CallError> {
+        let begun = Instant::now();
+        let policy = ExponentialBuilder::default()
+            .with_min_delay(RETRY_DELAY_MIN)
+            .with_max_delay(RETRY_DELAY_MAX)
+            .with_max_times(RETRIES)
+            .with_jitter();
+        let result = (|| self.batch_once(method, params)).retry(policy).when(CallError::is_transient).await;
+        self.count(&format!("{method} (batch)"), result.as_ref().err(), begun);
+        result
+    }
+
+    async fn batch_once<T: Serialize, R: DeserializeOwned>(
+        &self,
+        method: &str,
+        params: &[T],
+    ) -> Result<Vec<Result<R, CallError>>, CallError> {
+        let first = self.next_ids(u64::try_from(params.len()).unwrap_or(u64::MAX));
+        let requests: Vec<_> =
+            (first..).zip(params).map(|(id, params)| Request { jsonrpc: "2.0", id, method, params }).collect();
+        let answer = self.exchange(method, &requests).await?;
+        // What is no list is one error for all of it.
+        if !answer.body.trim_ascii_start().starts_with(b"[") {
+            return Err(match serde_json::from_slice(&answer.body) {
+                Ok(Response { error: Some(source), .. }) => self.node_error(method, source),
+                _ if !answer.status.is_success() => self.status_error(method, answer.status),
+                Ok(_) => CallError::Unanswered { endpoint: self.endpoint.clone(), method: method.to_owned() },
+                Err(source) => self.not_json_rpc(method, answer.content_type, source),
+            });
+        }
+        let responses: Vec<Numbered<'_>> = serde_json::from_slice(&answer.body)
+            .map_err(|source| self.not_json_rpc(method, answer.content_type.clone(), source))?;
+        // They come in any order.
+        let mut by_id: HashMap<u64, Numbered<'_>> =
+            responses.into_iter().map(|response| (response.id, response)).collect();
+        let results = requests.iter().map(|request| match by_id.remove(&request.id) {
+            Some(Numbered { error: Some(source), .. }) => Ok(Err(self.node_error(method, source))),
+            Some(Numbered { result, .. }) => Ok(self.read_result(method, result)),
+            None => Err(CallError::Unanswered { endpoint: self.endpoint.clone(), method: method.to_owned() }),
+        });
+        results.collect()
+    }
+
+    /// The first of so many request ids in a row.
+    fn next_ids(&self, count: u64) -> u64 {
+        self.next_id.fetch_add(count, Ordering::Relaxed)
+    }
+
+    /// Posts a body and reads the answer, as far as it may go.
+    async fn exchange(&self, method: &str, body: &impl Serialize) -> Result<Answer, CallError> {
         // The client's errors name the URL, credentials and all.
         let transport = |source: reqwest::Error| CallError::Transport {
             endpoint: self.endpoint.clone(),
             method: method.to_owned(),
             source: source.without_url(),
         };
-        let mut response = self.http.post(self.url.0.clone()).json(&request).send().await.map_err(transport)?;
+        let mut response = self.http.post(self.url.0.clone()).json(body).send().await.map_err(transport)?;
         let status = response.status();
         let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type = content_type.unwrap_or("none").to_owned();
@@ -108,31 +189,40 @@ impl RpcClient {
             }
             body.extend_from_slice(&chunk);
         }
-        let parsed: Result<Response<'_>, _> = serde_json::from_slice(&body);
-        match parsed {
-            // Some nodes send their errors with a status of 4xx or 5xx.
-            Ok(Response { error: Some(source), .. }) => {
-                Err(CallError::Node { endpoint: self.endpoint.clone(), method: method.to_owned(), source })
-            }
-            _ if !status.is_success() => Err(CallError::Status {
-                endpoint: self.endpoint.clone(),
-                method: method.to_owned(),
-                status: status.as_u16(),
-            }),
-            Ok(Response { result, .. }) => {
-                serde_json::from_str(result.map_or("null", RawValue::get)).map_err(|source| CallError::Shape {
-                    endpoint: self.endpoint.clone(),
-                    method: method.to_owned(),
-                    source,
-                })
-            }
-            Err(source) => Err(CallError::NotJsonRpc {
-                endpoint: self.endpoint.clone(),
-                method: method.to_owned(),
-                content_type,
-                source,
-            }),
-        }
+        Ok(Answer { status, content_type, body })
+    }
+
+    /// A result of `null` counts as none: both are read as `null`.
+    fn read_result<R: DeserializeOwned>(&self, method: &str, result: Option<&RawValue>) -> Result<R, CallError> {
+        serde_json::from_str(result.map_or("null", RawValue::get)).map_err(|source| CallError::Shape {
+            endpoint: self.endpoint.clone(),
+            method: method.to_owned(),
+            source,
+        })
+    }
+
+    fn node_error(&self, method: &str, source: JsonRpcError) -> CallError {
+        CallError::Node { endpoint: self.endpoint.clone(), method: method.to_owned(), source }
+    }
+
+    fn status_error(&self, method: &str, status: StatusCode) -> CallError {
+        CallError::Status { endpoint: self.endpoint.clone(), method: method.to_owned(), status: status.as_u16() }
+    }
+
+    fn not_json_rpc(&self, method: &str, content_type: String, source: serde_json::Error) -> CallError {
+        let (endpoint, method) = (self.endpoint.clone(), method.to_owned());
+        CallError::NotJsonRpc { endpoint, method, content_type, source }
+    }
+
+    fn count(&self, method: &str, error: Option<&CallError>, begun: Instant) {
+        let labels = [
+            ("chain", self.chain.to_string()),
+            ("endpoint", self.endpoint.clone()),
+            ("method", method.to_owned()),
+            ("outcome", outcome(error).to_owned()),
+        ];
+        counter!("wopay_chain_watchers_rpc_calls_total", &labels).increment(1);
+        histogram!("wopay_chain_watchers_rpc_seconds", &labels).record(begun.elapsed().as_secs_f64());
     }
 }
 
@@ -163,6 +253,7 @@ fn outcome(error: Option<&CallError>) -> &'static str {
         Some(CallError::NotJsonRpc { .. }) => "not_json_rpc",
         Some(CallError::Shape { .. }) => "shape",
         Some(CallError::Node { .. }) => "node_error",
+        Some(CallError::Unanswered { .. }) => "unanswered",
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::client::RpcClient;
-use super::error::EvmError;
+use super::error::{CallError, EvmError};
 use super::types::{NodeBlock, NodeHeader, NodeLog, NodeReceipt, hash_text};
 use crate::config::FinalityTag;
 use crate::source::BlockHeader;
@@ -50,6 +50,15 @@ impl Endpoint {
         R: Serialize + DeserializeOwned + std::fmt::Debug + Send,
     {
         Ok(self.provider.request(method, params).await?)
+    }
+
+    /// Calls one method many times in one request; see [`RpcClient::batch`].
+    pub(crate) async fn batch<P, R>(&self, method: &str, params: &[P]) -> Result<Vec<Result<R, CallError>>, EvmError>
+    where
+        P: Serialize,
+        R: DeserializeOwned,
+    {
+        self.provider.as_ref().batch(method, params).await.map_err(EvmError::Call)
     }
 
     pub(crate) fn inconsistent(&self, what: impl Into<String>) -> EvmError {

@@ -36,6 +36,9 @@ pub(crate) enum CallError {
         #[source]
         source: serde_json::Error,
     },
+    /// An answer to a batch that leaves a call out.
+    #[error("{endpoint} left a {method} of a batch unanswered")]
+    Unanswered { endpoint: String, method: String },
     /// The node's own error.
     #[error("{endpoint} answered {method} with error {}: {}", source.code, source.message)]
     Node { endpoint: String, method: String, source: JsonRpcError },
@@ -48,7 +51,11 @@ impl CallError {
             // Whoever let us wait for the whole timeout is not asked the same again before the others are.
             Self::Transport { source, .. } => !source.is_timeout() && (source.is_connect() || source.is_request()),
             Self::Status { status, .. } => matches!(status, 429 | 502..=504),
-            Self::TooLarge { .. } | Self::NotJsonRpc { .. } | Self::Shape { .. } | Self::Node { .. } => false,
+            Self::TooLarge { .. }
+            | Self::NotJsonRpc { .. }
+            | Self::Shape { .. }
+            | Self::Unanswered { .. }
+            | Self::Node { .. } => false,
         }
     }
 }
@@ -96,6 +103,32 @@ impl EvmError {
     /// Whether a call was executed and failed, as opposed to: was not executed.
     pub(crate) fn is_revert(&self) -> bool {
         self.node_error().is_some_and(|error| error.code == 3 || error.message.contains("revert"))
+    }
+
+    /// What the node says when it has forgotten the state of a block, if that is the failure. Every kind of node has words
+    /// of its own for it.
+    pub(crate) fn pruned(&self) -> Option<&str> {
+        const WORDS: [&str; 11] = [
+            "missing trie node",
+            "state not available",
+            "state is not available",
+            "state unavailable",
+            "historical state",
+            "state already discarded",
+            "state has been pruned",
+            "pruned",
+            "pruning",
+            "archive",
+            "distance to target block exceeds",
+        ];
+        let said = self.node_error()?.message.as_str();
+        let lower = said.to_ascii_lowercase();
+        WORDS.iter().any(|words| lower.contains(words)).then_some(said)
+    }
+
+    /// Whether the node did not understand the call, as opposed to: could not answer it.
+    pub(crate) fn is_invalid_request(&self) -> bool {
+        self.node_error().is_some_and(|error| matches!(error.code, -32600 | -32602) && self.pruned().is_none())
     }
 
     /// Whether the node answered with an error of its own.

@@ -8,6 +8,7 @@
 //! here. Logs that a chain writes for native transfers (EIP-7708) are not looked at: the transactions say the same, and
 //! money must not count twice. `ethers` stays inside this folder.
 
+mod balances;
 mod client;
 mod endpoint;
 mod error;
@@ -26,6 +27,7 @@ use ethers::types::Address;
 use futures::future::try_join_all;
 use wopay_domain::{Asset, BlockRef};
 
+pub(crate) use self::balances::EvmBalances;
 use self::client::RpcClient;
 use self::endpoint::Endpoint;
 use self::error::EvmError;

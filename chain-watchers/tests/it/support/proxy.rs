@@ -21,6 +21,9 @@ pub(crate) enum Instead {
     Html(u16),
 }
 
+/// What the script is asked about a batch.
+pub(crate) const BATCH: &str = "(batch)";
+
 type Script = Box<dyn FnMut(&str, &Value, Value) -> Instead + Send>;
 
 pub(crate) struct Proxy {
@@ -72,20 +75,51 @@ impl Drop for Proxy {
     }
 }
 
+/// The script is asked about a batch as a whole (by the method [`BATCH`]), then about each of its calls.
 async fn forward(State(state): State<Arc<ProxyState>>, body: Bytes) -> Response {
     let request: Value = serde_json::from_slice(&body).unwrap();
-    let method = request["method"].as_str().unwrap().to_owned();
-    state.calls.lock().unwrap().push(method.clone());
-    let sent = state.client.post(&state.node).json(&request).send().await;
-    let Ok(answer) = sent else { return StatusCode::BAD_GATEWAY.into_response() };
-    let answer: Value = answer.json().await.unwrap();
-    let instead = (state.script.lock().unwrap())(&method, &request["params"], answer.clone());
+    let Value::Array(calls) = request else {
+        return match call(&state, &request).await {
+            Some(Instead::Json(answer)) => axum::Json(answer).into_response(),
+            Some(Instead::Html(status)) => page(status),
+            Some(Instead::Nothing) | None => StatusCode::BAD_GATEWAY.into_response(),
+        };
+    };
+    state.calls.lock().unwrap().push(BATCH.to_owned());
+    let instead = (state.script.lock().unwrap())(BATCH, &Value::Array(calls.clone()), Value::Null);
     match instead {
-        Instead::Nothing => axum::Json(answer).into_response(),
-        Instead::Json(other) => axum::Json(other).into_response(),
-        Instead::Html(status) => {
-            let status = StatusCode::from_u16(status).unwrap();
-            (status, [(header::CONTENT_TYPE, "text/html")], "<html>Just a moment…</html>").into_response()
+        Instead::Nothing => {}
+        Instead::Json(other) => return axum::Json(other).into_response(),
+        Instead::Html(status) => return page(status),
+    }
+    let mut answers = Vec::new();
+    for request in &calls {
+        match call(&state, request).await {
+            Some(Instead::Json(mut answer)) => {
+                answer["id"] = request["id"].clone();
+                // In no order that a client may rely on.
+                answers.insert(0, answer);
+            }
+            Some(Instead::Html(status)) => return page(status),
+            Some(Instead::Nothing) | None => return StatusCode::BAD_GATEWAY.into_response(),
         }
     }
+    axum::Json(answers).into_response()
+}
+
+/// What to answer to one call; `None` when the node is away.
+async fn call(state: &ProxyState, request: &Value) -> Option<Instead> {
+    let method = request["method"].as_str().unwrap().to_owned();
+    state.calls.lock().unwrap().push(method.clone());
+    let answer: Value = state.client.post(&state.node).json(request).send().await.ok()?.json().await.unwrap();
+    let instead = (state.script.lock().unwrap())(&method, &request["params"], answer.clone());
+    Some(match instead {
+        Instead::Nothing => Instead::Json(answer),
+        other => other,
+    })
+}
+
+fn page(status: u16) -> Response {
+    let status = StatusCode::from_u16(status).unwrap();
+    (status, [(header::CONTENT_TYPE, "text/html")], "<html>Just a moment…</html>").into_response()
 }

@@ -1,0 +1,119 @@
+//! Balances at one block.
+
+use serde_json::{Value, json};
+use wopay_chain_watchers::{BalanceError, BalanceReader, WatcherConfig};
+use wopay_domain::AssetId;
+use wopay_testkit::TokenKind;
+
+use crate::support::proxy::{BATCH, Instead, Proxy};
+use crate::support::{World, chain_name, fresh_address, native, token_asset};
+
+fn behind(world: &World, urls: &[&str]) -> WatcherConfig {
+    let mut config = world.config();
+    config.rpc = urls.iter().map(|url| url.parse().unwrap()).collect();
+    config
+}
+
+fn error(code: i64, message: &str) -> Instead {
+    Instead::Json(json!({"jsonrpc": "2.0", "id": 1, "error": {"code": code, "message": message}}))
+}
+
+/// Two addresses: 10 USDT and 7 wei at the first, 20 USDT at the second; then a block with more for both.
+async fn funded(world: &World) -> (Vec<String>, u64) {
+    let addresses = vec![fresh_address(), fresh_address()];
+    world.pay(&addresses[0], 10).await;
+    world.anvil.send_native(&world.anvil.accounts[1], &addresses[0], 7).await;
+    let receipt = world.pay(&addresses[1], 20).await;
+    world.pay(&addresses[0], 1).await;
+    world.anvil.send_native(&world.anvil.accounts[1], &addresses[1], 1).await;
+    (addresses, receipt.block)
+}
+
+async fn read(world: &World, reader: &BalanceReader, addresses: &[String]) -> Result<Vec<u128>, BalanceError> {
+    let (native, usdt) = (native().id, token_asset(&world.usdt).id);
+    let accounts: Vec<(&str, &AssetId)> =
+        addresses.iter().flat_map(|address| [(address.as_str(), &native), (address.as_str(), &usdt)]).collect();
+    reader.read(&accounts).await
+}
+
+#[tokio::test]
+async fn balances_are_those_of_the_block() {
+    let world = World::new().await;
+    let (mut addresses, block) = funded(&world).await;
+    addresses.extend((0..150).map(|_| fresh_address()));
+    let reader = BalanceReader::at(&world.config(), block).await.unwrap();
+    assert_eq!(Some(reader.block().hash.clone()), world.anvil.block_hash(block).await);
+    let balances = read(&world, &reader, &addresses).await.unwrap();
+    assert_eq!(balances[..4], [7, world.usdt.whole(10), 0, world.usdt.whole(20)]);
+    assert!(balances.len() == 304 && balances[4..].iter().all(|minor| *minor == 0));
+    reader.check_canonical().await.unwrap();
+
+    let later = world.anvil.deploy_token(TokenKind::Plain, "LATER", 6).await;
+    world.anvil.mint(&later, &addresses[0], 5).await;
+    let asset = AssetId::token(&chain_name(), &later.address).unwrap();
+    let account: [(&str, &AssetId); 1] = [(&addresses[0], &asset)];
+    assert_eq!(reader.read(&account).await.unwrap(), [0], "the contract did not exist then");
+    let now = BalanceReader::at(&world.config(), world.anvil.height().await).await.unwrap();
+    assert_eq!(now.read(&account).await.unwrap(), [5]);
+}
+
+#[tokio::test]
+async fn nodes_that_know_no_block_hashes_or_no_batches_are_asked_otherwise() {
+    let world = World::new().await;
+    let (addresses, block) = funded(&world).await;
+    let expected = [7, world.usdt.whole(10), 0, world.usdt.whole(20)];
+    let proxy = Proxy::new(&world.anvil.url).await;
+    proxy.script(|_, params, _| {
+        let by_hash =
+            params.as_array().is_some_and(|params| params.iter().any(|param| param.get("blockHash").is_some()));
+        if by_hash { error(-32602, "invalid argument 1: json: cannot unmarshal object") } else { Instead::Nothing }
+    });
+    let reader = BalanceReader::at(&behind(&world, &[&proxy.url]), block).await.unwrap();
+    assert_eq!(read(&world, &reader, &addresses).await.unwrap(), expected);
+
+    for refusal in [|| error(-32600, "batch requests are not allowed"), || Instead::Html(413)] {
+        proxy.script(move |method, params, _| match params {
+            Value::Array(calls) if method == BATCH && calls.len() > 1 => refusal(),
+            _ => Instead::Nothing,
+        });
+        let reader = BalanceReader::at(&behind(&world, &[&proxy.url]), block).await.unwrap();
+        assert_eq!(read(&world, &reader, &addresses).await.unwrap(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_pruned_node_is_named_and_an_archive_node_takes_over() {
+    let world = World::new().await;
+    let (addresses, block) = funded(&world).await;
+    let pruned = Proxy::new(&world.anvil.url).await;
+    pruned.script(|method, _, _| match method {
+        "eth_getBalance" => error(-32000, "missing trie node 5f3a (path )"),
+        _ => Instead::Nothing,
+    });
+    let reader = BalanceReader::at(&behind(&world, &[&pruned.url]), block).await.unwrap();
+    let failed = read(&world, &reader, &addresses).await.unwrap_err();
+    assert!(matches!(&failed, BalanceError::Pruned { block: at, .. } if *at == block), "{failed:?}");
+    let text = failed.to_string();
+    assert!(text.contains("archive node") && text.contains("missing trie node"), "{text}");
+
+    let reader = BalanceReader::at(&behind(&world, &[&pruned.url, &world.anvil.url]), block).await.unwrap();
+    assert_eq!(read(&world, &reader, &addresses).await.unwrap()[0], 7);
+}
+
+#[tokio::test]
+async fn blocks_and_accounts_that_do_not_exist_are_refused() {
+    let world = World::new().await;
+    let newest = world.anvil.height().await;
+    let missing = BalanceReader::at(&world.config(), newest + 1).await.unwrap_err();
+    assert!(matches!(missing, BalanceError::NoSuchBlock { newest: at, .. } if at == newest), "{missing:?}");
+
+    let reader = BalanceReader::at(&world.config(), newest).await.unwrap();
+    let elsewhere = AssetId::native(&"bsc".parse().unwrap());
+    let (address, native) = (fresh_address(), native().id);
+    for account in [("0x12", &native), (address.as_str(), &elsewhere)] {
+        assert!(matches!(reader.read(&[account]).await, Err(BalanceError::NotAnAccount { .. })), "{account:?}");
+    }
+
+    world.anvil.reorg(1).await;
+    assert!(matches!(reader.check_canonical().await, Err(BalanceError::Replaced { .. })));
+}
