@@ -19,6 +19,8 @@ pub mod purpose {
     pub const SECRETS: &str = "secrets";
     /// Sealing the wallet seed.
     pub const CUSTODY: &str = "custody";
+    /// Signing the audit log's checkpoints.
+    pub const AUDIT: &str = "audit";
 }
 
 /// Separates keys of ours from whatever else the same bytes may be used for.
@@ -154,6 +156,12 @@ impl VaultKey {
     #[must_use]
     pub const fn id(&self) -> KeyId {
         self.id
+    }
+
+    /// The seed of a signing key (Ed25519, say) that belongs to this key.
+    #[must_use]
+    pub fn signing_seed(&self) -> Zeroizing<[u8; KEY_BYTES]> {
+        self.derive("signing")
     }
 
     /// The bytes for one use of this key; different uses get independent bytes.
