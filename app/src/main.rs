@@ -4,6 +4,7 @@
 mod cli;
 mod config;
 mod context;
+mod database;
 mod keys;
 mod readiness;
 mod roles;

@@ -11,17 +11,17 @@ use wopay_private_services::{
 };
 
 use crate::config::Config;
+use crate::database::{DatabaseUrls, private_app_url};
 
 /// Where `make tools` puts the wheels of Postgres and nats-server.
 const TOOLS: &str = ".wopay/tools/py";
 
-/// Names the private Postgres to commands that run beside the server. Its owner alone can read it.
+/// Names the private Postgres, as its owner, to commands that run beside the server. Who runs them alone can read it.
 const ADDRESS_FILE: &str = "postgres.url";
 
 /// Where Postgres and NATS are, and the private servers that must be stopped at the end.
-#[derive(Debug)]
 pub(crate) struct Services {
-    pub(crate) database_url: String,
+    pub(crate) database: DatabaseUrls,
     pub(crate) nats_url: Option<String>,
     postgres: Option<PrivatePostgres>,
     nats: Option<PrivateNats>,
@@ -41,7 +41,7 @@ pub(crate) enum Need {
 /// # Errors
 /// When a private server is needed and cannot be started; the error says what to install.
 pub(crate) async fn start(config: &Config, need: Need) -> anyhow::Result<Services> {
-    let (database_url, postgres) = database(config, need).await?;
+    let (database, postgres) = database(config, need).await?;
     let (nats_url, nats) = match (&config.nats_url, need) {
         (_, Need::Database) => (None, None),
         (Some(url), Need::Everything) => (Some(url.clone()), None),
@@ -52,12 +52,13 @@ pub(crate) async fn start(config: &Config, need: Need) -> anyhow::Result<Service
             (Some(nats.url().to_owned()), Some(nats))
         }
     };
-    Ok(Services { database_url, nats_url, postgres, nats })
+    Ok(Services { database, nats_url, postgres, nats })
 }
 
-async fn database(config: &Config, need: Need) -> anyhow::Result<(String, Option<PrivatePostgres>)> {
+async fn database(config: &Config, need: Need) -> anyhow::Result<(DatabaseUrls, Option<PrivatePostgres>)> {
     if let Some(url) = &config.database_url {
-        return Ok((url.clone(), None));
+        let urls = DatabaseUrls { app: url.clone(), owner: config.database_owner_url.clone(), is_private: false };
+        return Ok((urls, None));
     }
     tracing::info!(data_dir = %config.data_dir.display(), "no database_url: starting a private Postgres");
     let options = PostgresOptions::new(config.data_dir.join("postgres"), search(config));
@@ -65,17 +66,21 @@ async fn database(config: &Config, need: Need) -> anyhow::Result<(String, Option
         Ok(postgres) => {
             let url = postgres.url().to_owned();
             write_address(&config.data_dir, &url)?;
-            Ok((url, Some(postgres)))
+            Ok((private(url)?, Some(postgres)))
         }
         Err(ServiceError::InUse { .. }) if need == Need::Database => {
             let path = address_file(&config.data_dir);
             let url = std::fs::read_to_string(&path).with_context(|| {
                 format!("a `wopay serve` has the data folder, but {} cannot be read", path.display())
             })?;
-            Ok((url, None))
+            Ok((private(url)?, None))
         }
         Err(error) => Err(error).context("cannot start the private Postgres"),
     }
+}
+
+fn private(owner_url: String) -> anyhow::Result<DatabaseUrls> {
+    Ok(DatabaseUrls { app: private_app_url(&owner_url)?, owner: Some(owner_url), is_private: true })
 }
 
 fn address_file(data_dir: &Path) -> PathBuf {

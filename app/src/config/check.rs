@@ -11,6 +11,10 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         let reason = "a ledger's name has 1 to 32 characters of a-z, 0-9 and '_'".to_owned();
         return Err(ConfigError::Variable { name: "ledger".to_owned(), reason });
     }
+    if config.database_owner_url.is_some() && config.database_url.is_none() {
+        let reason = "it needs database_url beside it, with the role that the application runs as".to_owned();
+        return Err(ConfigError::Variable { name: "database_owner_url".to_owned(), reason });
+    }
     if config.environment == Environment::Development {
         return Ok(());
     }

@@ -20,12 +20,13 @@ enum Kind {
     Toml,
 }
 
-const KEYS: [(&[&str], Kind); 14] = [
+const KEYS: [(&[&str], Kind); 15] = [
     (&["environment"], Kind::Text),
     (&["listen"], Kind::Text),
     (&["public_url"], Kind::Text),
     (&["data_dir"], Kind::Text),
     (&["database_url"], Kind::Text),
+    (&["database_owner_url"], Kind::Text),
     (&["nats_url"], Kind::Text),
     (&["ledger"], Kind::Text),
     (&["custody", "master_key_file"], Kind::Text),

@@ -36,8 +36,10 @@ pub(crate) struct Config {
     pub(crate) public_url: Option<Url>,
     /// Where private services and generated keys live.
     pub(crate) data_dir: PathBuf,
-    /// Postgres; without it a private one is started.
+    /// Postgres, as the application's role; without it a private one is started.
     pub(crate) database_url: Option<String>,
+    /// The same database as the role that owns the tables: for migrations and rebuilds.
+    pub(crate) database_owner_url: Option<String>,
     /// NATS; without it a private one is started.
     pub(crate) nats_url: Option<String>,
     /// The ledger's name in subjects and advisory locks.
@@ -56,6 +58,7 @@ impl Default for Config {
             public_url: None,
             data_dir: PathBuf::from(".wopay"),
             database_url: None,
+            database_owner_url: None,
             nats_url: None,
             ledger: "main".to_owned(),
             custody: Custody::default(),
