@@ -3,11 +3,11 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::chain::{BlockRef, ChainName, DepositKey, DepositLeg};
-use crate::ids::{MerchantId, PaymentId};
+use crate::ids::{MerchantId, PaymentId, RefundId};
 use crate::money::{Asset, AssetId, Money, Percentage};
 use crate::payment::{
-    CreatePayment, DepositReport, DepositStage, LateDeposits, Payment, PaymentCommand, PaymentError, PaymentEvent,
-    PaymentPolicy, PaymentTerms, decide, evolve,
+    CompleteRefund, CreatePayment, DepositReport, DepositStage, LateDeposits, Payment, PaymentCommand, PaymentError, PaymentEvent,
+    PaymentPolicy, PaymentTerms, RequestRefund, decide, evolve,
 };
 
 pub(super) fn at(second: i64) -> DateTime<Utc> {
@@ -122,6 +122,41 @@ impl Report {
     }
 }
 
+pub(super) fn refund_id(number: u8) -> RefundId {
+    RefundId::from_uuid(uuid::Uuid::from_u128(0xf000 + u128::from(number)))
+}
+
+/// A request for refund number `number`, changed.
+pub(super) fn refund(number: u8, amount: u128, change: impl FnOnce(&mut RequestRefund)) -> PaymentCommand {
+    let mut request = RequestRefund {
+        refund_id: refund_id(number),
+        amount: Money::new(amount, usdt().id),
+        to: "0x00000000000000000000000000000000000000cc".to_owned(),
+        reason: "the goods came back".to_owned(),
+        at: at(DEADLINE + 100),
+    };
+    change(&mut request);
+    PaymentCommand::RequestRefund(Box::new(request))
+}
+
+pub(super) fn request_refund(number: u8, amount: u128) -> PaymentCommand {
+    refund(number, amount, |_| {})
+}
+
+pub(super) fn complete_refund(number: u8) -> PaymentCommand {
+    PaymentCommand::CompleteRefund(Box::new(CompleteRefund {
+        refund_id: refund_id(number),
+        transaction: format!("0xrefund{number}"),
+        network_fee: Some(Money::new(7, AssetId::native(&chain()))),
+        at: at(DEADLINE + 200),
+    }))
+}
+
+pub(super) fn cancel_refund(number: u8) -> PaymentCommand {
+    let (refund_id, reason) = (refund_id(number), "asked for by mistake".to_owned());
+    PaymentCommand::CancelRefund { refund_id, reason, at: at(DEADLINE + 300) }
+}
+
 /// Commands applied one after another.
 #[derive(Clone, Default)]
 pub(super) struct Scenario {
@@ -146,6 +181,11 @@ impl Scenario {
     /// The names of the events that the last command brought about.
     pub(super) fn events(&self) -> Vec<&'static str> {
         self.last.as_ref().unwrap().as_ref().unwrap().iter().map(PaymentEvent::name).collect()
+    }
+
+    /// The events that the last command brought about.
+    pub(super) fn last_events(&self) -> &[PaymentEvent] {
+        self.last.as_ref().unwrap().as_ref().unwrap()
     }
 
     #[track_caller]

@@ -1,7 +1,9 @@
 //! The rulebook of a payment: given events, when a command, then events; and what must hold for all inputs.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests stop at the first surprise")]
 
+mod books;
 mod fixture;
 mod properties;
+mod refunds;
 mod rules;
 mod shapes;

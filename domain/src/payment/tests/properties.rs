@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::fixture::{DEADLINE, Scenario, at, deposit, opened};
+use super::fixture::{DEADLINE, Scenario, at, cancel_refund, complete_refund, deposit, opened, request_refund};
 use crate::envelope::LedgerEvent;
-use crate::ledger::{Account, Side, postings};
+use crate::ledger::{Account, Layer, Side, postings};
 use crate::money::Percentage;
 use crate::payment::{
     DepositReport, DepositStage, DepositState, Disposition, LateDeposits, Payment, PaymentCommand, PaymentEvent,
@@ -62,7 +62,7 @@ fn reports(number: u32, amount: u128, steps: &[Step], revision: &mut u64) -> Vec
     reports
 }
 
-fn world() -> impl Strategy<Value = (Vec<DepositReport>, Vec<DepositReport>, bool, u32)> {
+pub(super) fn world() -> impl Strategy<Value = (Vec<DepositReport>, Vec<DepositReport>, bool, u32)> {
     let deposits = prop::collection::vec((1_u128..120, steps()), 1..5);
     (deposits, any::<bool>(), 0_u32..20).prop_flat_map(|(deposits, hold, tolerance)| {
         let mut revision = 0;
@@ -76,7 +76,7 @@ fn world() -> impl Strategy<Value = (Vec<DepositReport>, Vec<DepositReport>, boo
     })
 }
 
-fn payment(hold: bool, tolerance: u32) -> Scenario {
+pub(super) fn payment(hold: bool, tolerance: u32) -> Scenario {
     opened(|request| {
         request.terms.policy.late_deposits = if hold { LateDeposits::Hold } else { LateDeposits::Accept };
         request.terms.policy.underpayment_tolerance =
@@ -84,7 +84,7 @@ fn payment(hold: bool, tolerance: u32) -> Scenario {
     })
 }
 
-fn play(scenario: Scenario, reports: Vec<DepositReport>, expire_after: usize) -> (Payment, Vec<PaymentEvent>) {
+pub(super) fn play(scenario: Scenario, reports: Vec<DepositReport>, expire_after: usize) -> (Payment, Vec<PaymentEvent>) {
     let mut payment = scenario.payment;
     let mut history = Vec::new();
     let mut apply = |payment: &mut Payment, command| {
@@ -125,10 +125,14 @@ fn settled_status(payment: &Payment) -> PaymentStatus {
     }
 }
 
+/// Posted balances; the pending layer has its own tests.
 fn balances(history: &[PaymentEvent]) -> BTreeMap<(Account, String), i128> {
     let mut balances = BTreeMap::new();
     for event in history {
         for posting in postings(&LedgerEvent::Payment(event.clone())) {
+            if posting.layer == Layer::Pending {
+                continue;
+            }
             let amount = i128::try_from(posting.amount.minor()).unwrap();
             let signed = if posting.side == Side::Debit { amount } else { -amount };
             *balances.entry((posting.account, posting.amount.asset().to_string())).or_insert(0) += signed;
@@ -199,12 +203,16 @@ proptest! {
 }
 
 fn any_command() -> impl Strategy<Value = PaymentCommand> {
+    command_with_amount(prop_oneof![Just(0_u128), 1_u128..200, Just(u128::MAX)])
+}
+
+/// Any command; deposits have one of these amounts.
+pub(super) fn command_with_amount(amount: impl Strategy<Value = u128>) -> impl Strategy<Value = PaymentCommand> {
     let stage = prop_oneof![
         any::<u32>().prop_map(|confirmations| DepositStage::Seen { confirmations }),
         any::<u32>().prop_map(|confirmations| DepositStage::Confirmed { confirmations }),
         Just(DepositStage::Orphaned),
     ];
-    let amount = prop_oneof![Just(0_u128), 1_u128..200, Just(u128::MAX)];
     let report = (0_u32..3, amount, 0_u64..6, 0_u64..3, any::<bool>(), stage).prop_map(
         |(number, amount, revision, block, late, stage)| {
             let time = if late { DEADLINE + 1 } else { 10 };
@@ -217,5 +225,8 @@ fn any_command() -> impl Strategy<Value = PaymentCommand> {
         1 => Just(PaymentCommand::Create(Box::new(super::fixture::create()))),
         1 => (0_i64..8000).prop_map(|second| PaymentCommand::Expire { at: at(second) }),
         1 => (0_i64..8000).prop_map(|second| PaymentCommand::Cancel { at: at(second) }),
+        2 => (0_u8..4, 0_u128..200).prop_map(|(number, amount)| request_refund(number, amount)),
+        1 => (0_u8..4).prop_map(complete_refund),
+        1 => (0_u8..4).prop_map(cancel_refund),
     ]
 }

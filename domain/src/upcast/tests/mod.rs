@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 
+mod golden;
+
 use std::borrow::Cow;
 
 use super::{UpcastError, current_version, text, versions};

@@ -1,0 +1,122 @@
+//! What must hold for the books after every event of every history.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::properties::{command_with_amount, play, world};
+use crate::envelope::LedgerEvent;
+use crate::ledger::{Account, Layer, Side, postings};
+use crate::payment::{DepositState, Disposition, Payment, PaymentEvent, PaymentState, RefundState, decide, evolve};
+
+/// Debits less credits, by account, asset and layer.
+#[derive(Default)]
+struct Books(BTreeMap<(Account, String, Layer), i128>);
+
+impl Books {
+    /// Books one event, and checks that its entry balances.
+    fn book(&mut self, event: &PaymentEvent) {
+        let mut sums = BTreeMap::new();
+        for posting in postings(&LedgerEvent::Payment(event.clone())) {
+            let amount = i128::try_from(posting.amount.minor()).unwrap();
+            let signed = if posting.side == Side::Debit { amount } else { -amount };
+            let asset = posting.amount.asset().to_string();
+            *sums.entry((asset.clone(), posting.layer)).or_insert(0) += signed;
+            *self.0.entry((posting.account, asset, posting.layer)).or_insert(0) += signed;
+        }
+        assert!(sums.values().all(|sum| *sum == 0), "{} does not balance: {sums:?}", event.name());
+    }
+
+    fn balance(&self, account: &Account, layer: Layer) -> i128 {
+        self.0.iter().filter(|((name, _, of), _)| name == account && *of == layer).map(|(_, sum)| *sum).sum()
+    }
+}
+
+fn minor(amount: u128) -> i128 {
+    i128::try_from(amount).unwrap()
+}
+
+fn deposits(state: &PaymentState, stage: DepositState, credited: bool) -> i128 {
+    let wanted = state.deposits.values().filter(|deposit| deposit.state == stage);
+    let wanted = wanted.filter(|deposit| (deposit.disposition == Disposition::Credit) == credited);
+    wanted.map(|deposit| minor(deposit.amount.minor())).sum()
+}
+
+fn refunds(state: &PaymentState, wanted: fn(&RefundState) -> bool) -> i128 {
+    state.refunds.values().filter(|refund| wanted(&refund.state)).map(|refund| minor(refund.amount.minor())).sum()
+}
+
+/// The books say exactly what the state says; compared after each command.
+fn check(books: &Books, state: &PaymentState) {
+    let seen = |credited| deposits(state, DepositState::Seen, credited);
+    let confirmed = |credited| deposits(state, DepositState::Confirmed, credited);
+    let requested = refunds(state, |refund| matches!(refund, RefundState::Requested));
+    let sent = refunds(state, |refund| matches!(refund, RefundState::Completed { .. }));
+    let payable = Account::MerchantPayable(state.merchant_id);
+    assert_eq!(-books.balance(&payable, Layer::Pending), seen(true) - requested, "pending payable");
+    assert_eq!(-books.balance(&payable, Layer::Posted), confirmed(true) - sent, "posted payable");
+    assert_eq!(-books.balance(&Account::Suspense, Layer::Pending), seen(false), "pending suspense");
+    assert_eq!(-books.balance(&Account::Suspense, Layer::Posted), confirmed(false), "posted suspense");
+    // Available: what is posted less what is on its way out. Never more than the refund rule hands out.
+    let available = confirmed(true) - sent - requested;
+    let refundable = minor(state.refundable().unwrap().minor());
+    assert_eq!(refundable, available.max(0), "refundable is what is available");
+}
+
+fn balances_at_every_event(history: &[PaymentEvent], mut payment: Payment) -> Payment {
+    let mut books = Books::default();
+    for event in history {
+        books.book(event);
+        evolve(&mut payment, event.clone());
+        check(&books, payment.state().unwrap());
+    }
+    payment
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn books_and_state_agree_after_every_event((in_order, shuffled, hold, tolerance) in world(), ordered: bool) {
+        let opened = super::properties::payment(hold, tolerance);
+        let reports = if ordered { in_order } else { shuffled };
+        let (payment, history) = play(opened.clone(), reports, 3);
+        prop_assert_eq!(balances_at_every_event(&history, opened.payment), payment);
+    }
+
+    #[test]
+    fn refunds_never_exceed_what_was_paid(commands in prop::collection::vec(command_with_amount(0_u128..200), 0..40)) {
+        let mut payment = super::properties::payment(false, 0).payment;
+        let mut books = Books::default();
+        let (mut confirmed_most, mut reorganized) = (0, false);
+        for command in commands {
+            let Ok(events) = decide(&payment, command) else { continue };
+            for event in events {
+                reorganized |= matches!(&event, PaymentEvent::DepositOrphaned(orphaned) if orphaned.was_confirmed);
+                books.book(&event);
+                evolve(&mut payment, event);
+            }
+            let state = payment.state().unwrap();
+            check(&books, state);
+            let totals = state.totals().unwrap();
+            confirmed_most = confirmed_most.max(totals.confirmed.minor());
+            let live = totals.refunded.minor() + totals.refunds_requested.minor();
+            prop_assert!(live <= confirmed_most, "{live} refunded of {confirmed_most}");
+            prop_assert!(reorganized || live <= totals.confirmed.minor(), "only a reorganization takes money from under a refund");
+        }
+    }
+}
+
+/// Events from before 1.1 made no pending entry, so nothing may release one.
+#[test]
+fn deposits_of_older_versions_leave_nothing_pending() {
+    let mut books = Books::default();
+    for line in include_str!("events-1.0.jsonl").lines() {
+        let name = line.split('"').nth(1).unwrap();
+        let LedgerEvent::Payment(event) = crate::envelope::decode("payment", name, "1.0", 1, line).unwrap() else {
+            unreachable!()
+        };
+        books.book(&event);
+    }
+    assert!(books.0.keys().all(|(_, _, layer)| *layer == Layer::Posted));
+}
