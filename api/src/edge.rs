@@ -160,6 +160,7 @@ fn record(
                 status,
                 latency_ms = elapsed.as_secs_f64() * 1e3,
                 merchant_id = context.merchant().map(tracing::field::display),
+                access_key_id = context.access_key().map(tracing::field::display),
                 request_id = context.id().as_str(),
                 "request"
             )

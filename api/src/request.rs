@@ -7,7 +7,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
-use wopay_domain::MerchantId;
+use wopay_domain::{AccessKeyId, MerchantId};
 
 /// Carries the request id in both directions.
 pub static REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
@@ -59,11 +59,12 @@ pub struct RequestContext(Arc<Known>);
 struct Known {
     id: RequestId,
     merchant: OnceLock<MerchantId>,
+    access_key: OnceLock<AccessKeyId>,
 }
 
 impl RequestContext {
     pub(crate) fn new(id: RequestId) -> Self {
-        Self(Arc::new(Known { id, merchant: OnceLock::new() }))
+        Self(Arc::new(Known { id, merchant: OnceLock::new(), access_key: OnceLock::new() }))
     }
 
     /// The request's id.
@@ -72,15 +73,26 @@ impl RequestContext {
         &self.0.id
     }
 
-    /// Who makes the request, once authenticated.
+    /// The merchant that makes the request, once authenticated.
     #[must_use]
     pub fn merchant(&self) -> Option<MerchantId> {
         self.0.merchant.get().copied()
     }
 
+    /// The access key with which the house makes the request, once authenticated.
+    #[must_use]
+    pub fn access_key(&self) -> Option<AccessKeyId> {
+        self.0.access_key.get().copied()
+    }
+
     /// Remembers who makes the request, for the log.
-    pub(crate) fn identify(&self, merchant: MerchantId) {
+    pub(crate) fn identify_merchant(&self, merchant: MerchantId) {
         let _ = self.0.merchant.set(merchant);
+    }
+
+    /// Remembers with which key the house makes the request, for the log.
+    pub(crate) fn identify_access_key(&self, key: AccessKeyId) {
+        let _ = self.0.access_key.set(key);
     }
 }
 

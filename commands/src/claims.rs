@@ -4,8 +4,9 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use wopay_domain::access::AccessRole;
 use wopay_domain::payment::CreatePayment;
-use wopay_domain::{ApiKeyId, ChainFamily, ChainName, MerchantId};
+use wopay_domain::{AccessKeyId, ApiKeyId, ChainFamily, ChainName, MerchantId};
 
 /// The longest key, in bytes. A key is part of an index entry, which Postgres limits to 2,704 bytes.
 pub(crate) const KEY_BYTES_MAX: usize = 1024;
@@ -19,7 +20,7 @@ pub enum ClaimKind {
     Deposit(ChainFamily),
     /// `idempotency`, key `<merchant id>/<Idempotency-Key>`.
     Idempotency,
-    /// `api-key`, key SHA-256 of the API key in hex.
+    /// `api-key`, key SHA-256 of the API key in hex; of merchants and of the house alike, so that no key is both.
     ApiKey,
     /// `merchant-email`, key a keyed digest of the lower-cased address.
     MerchantEmail,
@@ -80,6 +81,12 @@ impl Claim {
     #[must_use]
     pub fn api_key(sha256_hex: &str, key_id: ApiKeyId) -> Self {
         Self::with_detail(ClaimKind::ApiKey, sha256_hex.to_owned(), &ApiKeyDetail { key_id })
+    }
+
+    /// An access key of the house by the SHA-256 of its text, in hex. The aggregate is the key itself.
+    #[must_use]
+    pub fn access_key(sha256_hex: &str, key_id: AccessKeyId, role: AccessRole) -> Self {
+        Self::with_detail(ClaimKind::ApiKey, sha256_hex.to_owned(), &AccessKeyDetail { key_id, role })
     }
 
     /// A merchant's e-mail address by its keyed digest, in hex.
@@ -166,10 +173,25 @@ pub(crate) struct IdempotencyDetail {
     pub(crate) request_hash: String,
 }
 
-/// Beside an `api-key` claim.
+/// Beside an `api-key` claim of a merchant.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct ApiKeyDetail {
     pub(crate) key_id: ApiKeyId,
+}
+
+/// Beside an `api-key` claim of the house.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct AccessKeyDetail {
+    pub(crate) key_id: AccessKeyId,
+    pub(crate) role: AccessRole,
+}
+
+/// Beside any `api-key` claim: only that of the house has a role.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(crate) enum KeyDetail {
+    Access(AccessKeyDetail),
+    Merchant(ApiKeyDetail),
 }
 
 /// A text that is no family's address in its canonical form.

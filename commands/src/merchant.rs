@@ -1,12 +1,12 @@
 //! Commands of merchants.
 
 use wopay_domain::merchant::{Merchant, MerchantCommand, MerchantError, MerchantState, RegisterMerchant};
-use wopay_domain::{ApiKeyId, MerchantId, Metadata};
+use wopay_domain::{MerchantId, Metadata};
 
-use crate::claims::{ApiKeyDetail, Claim, ClaimKind};
+use crate::claims::Claim;
 use crate::error::{AppendError, ExecuteError, InvalidAppend, LoadError};
 use crate::ledger::{Decided, Executed, Ledger};
-use crate::store::{LedgerContext, find_claim};
+use crate::store::LedgerContext;
 
 type MerchantResult<T> = Result<T, ExecuteError<MerchantError>>;
 
@@ -68,29 +68,6 @@ impl Ledger {
     pub async fn merchant(&self, id: MerchantId) -> Result<Option<MerchantState>, LoadError> {
         let context = self.shared.store.load::<Merchant>(&id.to_string()).await?;
         Ok(context.state().state().cloned())
-    }
-
-    /// The merchant with this API key (SHA-256 of its text, in hex), also when the key is revoked or the merchant is
-    /// suspended: ask [`MerchantState::accepts`].
-    ///
-    /// # Errors
-    /// When the claim or the stream cannot be read or understood.
-    pub async fn merchant_by_api_key(
-        &self,
-        key_sha256_hex: &str,
-    ) -> Result<Option<(MerchantState, ApiKeyId)>, LoadError> {
-        let found = find_claim(&self.shared.pool, ClaimKind::ApiKey, key_sha256_hex).await;
-        let Some((holder, detail)) = found.map_err(|error| LoadError::Database(error.into()))? else {
-            return Ok(None);
-        };
-        let corrupt = |error: Box<dyn std::error::Error + Send + Sync>| LoadError::Corrupt(error);
-        let id: MerchantId = holder.parse().map_err(|error: uuid::Error| corrupt(error.into()))?;
-        let detail: ApiKeyDetail =
-            serde_json::from_str(detail.as_deref().unwrap_or_default()).map_err(|error| corrupt(error.into()))?;
-        let merchant = self.merchant(id).await?;
-        let merchant =
-            merchant.ok_or_else(|| corrupt(format!("an API key is held by {id}, which is no merchant").into()))?;
-        Ok(Some((merchant, detail.key_id)))
     }
 
     async fn try_merchant(

@@ -1,5 +1,6 @@
-//! How processes that keep merchants in memory learn of changes. An append of merchant events notifies the channel
-//! `wopay_merchants` in its transaction; payments do not pay for this.
+//! How processes that keep merchants and keys in memory learn of changes. An append of events of a merchant or of an
+//! access key notifies the channel `wopay_merchants` in its transaction; payments do not pay for this. The message is a
+//! merchant's id, or `access_key:` and an access key's.
 
 use std::time::Duration;
 
@@ -7,21 +8,24 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 use tokio_util::sync::CancellationToken;
-use wopay_domain::MerchantId;
+use wopay_domain::{AccessKeyId, MerchantId};
 
 const CHANNEL: &str = "wopay_merchants";
+const ACCESS_KEY: &str = "access_key:";
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 const PROBE_AFTER: Duration = Duration::from_secs(5);
 const PROBE_WITHIN: Duration = Duration::from_secs(5);
 
-/// What a keeper of merchants must know.
+/// What a keeper of merchants and keys must know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MerchantChange {
     /// From now on changes are told: forget everything once, then merchants may be kept.
     Watching,
     /// This merchant has changed: forget it.
     Merchant(MerchantId),
+    /// This access key has changed: forget it.
+    AccessKey(AccessKeyId),
     /// Changes are no longer told: forget everything and keep nothing until [`MerchantChange::Watching`].
     Blind,
 }
@@ -66,9 +70,9 @@ async fn follow(listener: &mut PgListener, on_change: &impl Fn(MerchantChange)) 
     loop {
         let lost = match tokio::time::timeout(PROBE_AFTER, listener.try_recv()).await {
             Ok(Ok(Some(notification))) => {
-                match notification.payload().parse() {
-                    Ok(id) => on_change(MerchantChange::Merchant(id)),
-                    Err(_) => tracing::error!(payload = notification.payload(), "a notification that is no merchant"),
+                match change(notification.payload()) {
+                    Some(change) => on_change(change),
+                    None => tracing::error!(payload = notification.payload(), "a notification of no known form"),
                 }
                 continue;
             }
@@ -80,6 +84,13 @@ async fn follow(listener: &mut PgListener, on_change: &impl Fn(MerchantChange)) 
             },
         };
         return tracing::warn!(lost, "lost the connection that tells of changes of merchants");
+    }
+}
+
+fn change(message: &str) -> Option<MerchantChange> {
+    match message.strip_prefix(ACCESS_KEY) {
+        Some(id) => id.parse().ok().map(MerchantChange::AccessKey),
+        None => message.parse().ok().map(MerchantChange::Merchant),
     }
 }
 

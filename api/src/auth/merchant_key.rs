@@ -1,17 +1,15 @@
-//! The argument of handlers that a merchant may call.
+//! The argument of handlers that a merchant may call, and only a merchant.
 
 use axum::extract::FromRequestParts;
-use axum::http::header;
 use axum::http::request::Parts;
 use wopay_domain::merchant::MerchantPolicy;
 use wopay_domain::{Actor, ApiKeyId, MerchantId, Metadata};
 
-use super::cache::KeyStanding;
-use crate::problem::{Problem, ProblemCode};
+use super::cache::Holder;
+use super::caller::{authenticate, forbidden};
+use crate::problem::Problem;
 use crate::request::RequestContext;
 use crate::state::AppState;
-
-const API_KEY_BYTES_MAX: usize = 256;
 
 /// A merchant in good standing, with the key that it used.
 #[derive(Clone, Debug)]
@@ -50,32 +48,10 @@ impl FromRequestParts<AppState> for MerchantKey {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
-        let context = RequestContext::of(parts);
-        let api_key = bearer(parts)?;
-        let known = state.parts.auth.look_up(&state.parts.ledger, api_key).await?;
-        let known = known.ok_or_else(|| Problem::unauthorized("The API key is not known."))?;
-        context.identify(known.merchant);
-        match known.standing {
-            KeyStanding::Good => Ok(Self { merchant: known.merchant, key: known.key, policy: known.policy, context }),
-            // Word for word the answer to an unknown key: whoever found an old key learns nothing from it.
-            KeyStanding::Revoked => Err(Problem::unauthorized("The API key is not known.")),
-            KeyStanding::MerchantSuspended => {
-                Err(Problem::new(ProblemCode::MerchantSuspended, "Requests of this merchant are refused."))
-            }
+        let (holder, context) = authenticate(parts, state).await?;
+        match holder {
+            Holder::Merchant { merchant, key, policy } => Ok(Self { merchant, key, policy, context }),
+            Holder::Access { .. } => Err(forbidden("This is for merchants; the key is one of the house.")),
         }
     }
-}
-
-/// The key of `Authorization: Bearer <key>`.
-fn bearer(parts: &Parts) -> Result<&[u8], Problem> {
-    let mut given = parts.headers.get_all(header::AUTHORIZATION).iter();
-    let Some(value) = given.next() else {
-        return Err(Problem::unauthorized("The request has no API key."));
-    };
-    let (scheme, key) = value.as_bytes().split_at_checked("Bearer ".len()).unwrap_or_default();
-    let sized = (1..=API_KEY_BYTES_MAX).contains(&key.len());
-    if !scheme.eq_ignore_ascii_case(b"Bearer ") || !sized || given.next().is_some() {
-        return Err(Problem::unauthorized("The header Authorization must be `Bearer <API key>`, once."));
-    }
-    Ok(key)
 }

@@ -19,6 +19,8 @@ pub enum ProblemCode {
     Unauthorized,
     /// The merchant is suspended.
     MerchantSuspended,
+    /// The key is good, but not for this.
+    Forbidden,
     /// Nothing here, or nothing of the caller's.
     NotFound,
     /// Not with this method.
@@ -51,7 +53,7 @@ pub enum ProblemCode {
 
 impl ProblemCode {
     /// Every kind.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::MalformedJson,
         Self::InvalidUtf8,
         Self::InvalidQuery,
@@ -59,6 +61,7 @@ impl ProblemCode {
         Self::BadRequest,
         Self::Unauthorized,
         Self::MerchantSuspended,
+        Self::Forbidden,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::OrderConflict,
@@ -116,6 +119,7 @@ impl ProblemCode {
     pub fn of_status(status: StatusCode) -> Self {
         match status {
             StatusCode::UNAUTHORIZED => Self::Unauthorized,
+            StatusCode::FORBIDDEN => Self::Forbidden,
             StatusCode::NOT_FOUND => Self::NotFound,
             StatusCode::METHOD_NOT_ALLOWED => Self::MethodNotAllowed,
             StatusCode::PAYLOAD_TOO_LARGE => Self::BodyTooLarge,
@@ -169,6 +173,12 @@ impl ProblemCode {
                 StatusCode::FORBIDDEN,
                 "The merchant is suspended",
                 "Ask the operator of this installation. Money that arrives is still recorded.",
+            ),
+            Self::Forbidden => (
+                "forbidden",
+                StatusCode::FORBIDDEN,
+                "Not with this key",
+                "Use a key of the kind that the detail names; an operator issues one.",
             ),
             Self::NotFound => (
                 "not_found",

@@ -1,25 +1,19 @@
 //! `wopay merchant …`.
 
 use anyhow::{Context as _, bail};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{SubsecRound as _, Utc};
-use rand::TryRngCore as _;
 use rust_decimal::Decimal;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 use wopay_commands::{Claim, ExecuteError};
 use wopay_domain::merchant::{MerchantCommand, MerchantPolicy, RegisterMerchant};
 use wopay_domain::payment::LateDeposits;
-use wopay_domain::{Actor, ApiKeyId, MerchantId, Metadata, Percentage, SecretRef};
+use wopay_domain::{ApiKeyId, MerchantId, Percentage, SecretRef};
 
+use super::operator;
 use crate::config::Loaded;
 use crate::context::Administration;
-
-/// The first characters of an API key that may be shown.
-const PREFIX_CHARACTERS: usize = 11;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -133,8 +127,8 @@ async fn register(create: &Create, administration: &Administration) -> anyhow::R
     let credentials = Credentials {
         merchant_id: MerchantId::from_uuid(Uuid::now_v7()),
         api_key_id: ApiKeyId::from_uuid(Uuid::now_v7()),
-        api_key: format!("wk_{}", random_text()?),
-        api_secret: format!("ws_{}", random_text()?),
+        api_key: format!("wk_{}", operator::random_text()?),
+        api_secret: format!("ws_{}", operator::random_text()?),
         webhook_secret: wopay_webhooks::generate_secret()
             .context("the system has no randomness")?
             .expose_secret()
@@ -162,16 +156,16 @@ async fn register(create: &Create, administration: &Administration) -> anyhow::R
     let then = vec![
         MerchantCommand::IssueApiKey {
             key_id: credentials.api_key_id,
-            prefix: credentials.api_key.chars().take(PREFIX_CHARACTERS).collect(),
+            prefix: operator::key_prefix(&credentials.api_key),
             secret: api_secret,
             at,
         },
         MerchantCommand::ConfigureWebhook { url: create.webhook_url.clone(), secret: webhook_secret, at },
     ];
-    let key_hash = hex::encode(Sha256::digest(credentials.api_key.as_bytes()));
+    let key_hash = operator::key_hash(&credentials.api_key);
     let claims = vec![Claim::api_key(&key_hash, credentials.api_key_id)];
     let email_digest = administration.vault.digest(&create.email.to_lowercase());
-    match administration.ledger.register_merchant(register, &email_digest, then, claims, &operator()).await {
+    match administration.ledger.register_merchant(register, &email_digest, then, claims, &operator::metadata()).await {
         Ok(_) => Ok(credentials),
         Err(ExecuteError::ClaimTaken(_)) => {
             // Nothing refers to what was sealed. (After any other failure that is not certain, so it stays.)
@@ -186,24 +180,13 @@ async fn register(create: &Create, administration: &Administration) -> anyhow::R
 
 async fn revoke(administration: &Administration, merchant: MerchantId, key: ApiKeyId) -> anyhow::Result<()> {
     let command = MerchantCommand::RevokeApiKey { key_id: key, at: Utc::now().trunc_subsecs(6) };
-    let executed = administration.ledger.execute_merchant(merchant, command, Vec::new(), &operator()).await;
+    let executed = administration.ledger.execute_merchant(merchant, command, Vec::new(), &operator::metadata()).await;
     let executed = executed.context("the key was not revoked")?;
     super::print_line(match executed.position {
         Some(_) => "The key is revoked.",
         None => "The key was revoked already.",
     });
     Ok(())
-}
-
-fn operator() -> Metadata {
-    Metadata { actor: Actor::Operator, request_id: None, command_id: Some(Uuid::now_v7().to_string()) }
-}
-
-/// 256 random bits, URL-safe.
-fn random_text() -> anyhow::Result<String> {
-    let mut bytes = [0_u8; 32];
-    rand::rngs::OsRng.try_fill_bytes(&mut bytes).context("the system has no randomness")?;
-    Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
 impl Credentials {

@@ -1,9 +1,12 @@
 //! The command line.
 
+mod access;
+mod audit;
 mod chains;
 mod custody;
 mod merchant;
 mod migrate;
+mod operator;
 mod projections;
 mod serve;
 
@@ -42,6 +45,12 @@ enum Command {
     /// Manage merchants.
     #[command(subcommand)]
     Merchant(merchant::Command),
+    /// Manage the keys with which finance and auditors read the books.
+    #[command(subcommand)]
+    Access(access::Command),
+    /// Check the ledger, and show how it came about.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Make, import or back up the wallet.
     #[command(subcommand)]
     Custody(custody::Command),
@@ -92,6 +101,8 @@ impl Command {
             Self::Serve(_) => unreachable!(),
             Self::Migrate => migrate::run(loaded).await,
             Self::Merchant(command) => command.run(loaded).await,
+            Self::Access(command) => command.run(loaded).await,
+            Self::Audit(command) => command.run(loaded).await,
             Self::Custody(command) => command.run(loaded).await,
             Self::Projections(command) => command.run(loaded).await,
             Self::Chains(command) => command.run(loaded).await,

@@ -1,6 +1,7 @@
 //! The write side against a real Postgres and a real NATS.
 #![allow(clippy::unwrap_used, reason = "a test reports by panicking")]
 
+mod access;
 mod addresses;
 mod ambiguity;
 mod atomicity;
