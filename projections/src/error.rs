@@ -33,6 +33,19 @@ pub enum PoisonError {
         /// Rows changed.
         changed: u64,
     },
+    /// The stored rows are of another version than this program's.
+    #[error(
+        "the rows of {model} are of version {stored}, this program makes version {ours}: an older program must stop, a \
+         newer one rebuilds"
+    )]
+    Version {
+        /// The read model.
+        model: &'static str,
+        /// The version of its rows; 0 if nobody wrote one down.
+        stored: i32,
+        /// The version of this program.
+        ours: i32,
+    },
     /// A merchant's sealed profile is there and cannot be opened.
     #[error("the profile cannot be opened")]
     Profile(#[source] Box<dyn std::error::Error + Send + Sync>),

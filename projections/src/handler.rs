@@ -8,9 +8,10 @@ use sqlx::PgConnection;
 use wopay_domain::RecordedEvent;
 use wopay_eventbus::{EventHandler, HandlerError};
 
-use crate::batch::Batch;
+use crate::batch::Events;
 use crate::model::ReadModel;
 use crate::profiles::Profiles;
+use crate::version;
 
 /// The follower's name, in `follower_checkpoints` too.
 pub const FOLLOWER: &str = "projections";
@@ -39,9 +40,13 @@ impl EventHandler for Projections {
 
     async fn apply(&self, tx: &mut PgConnection, events: &[RecordedEvent]) -> Result<(), HandlerError> {
         let started = Instant::now();
-        let batch = Batch::read(events)?;
+        let read = Events::read(events)?;
+        version::guard(tx, read.batch().first_position()).await?;
         for model in ReadModel::ALL {
-            model.apply(tx, &batch, &*self.profiles).await?;
+            let model_started = Instant::now();
+            model.apply(tx, &read.batch(), &*self.profiles).await?;
+            let elapsed = model_started.elapsed();
+            metrics::histogram!("wopay_projections_model_apply_seconds", "model" => model.as_str()).record(elapsed);
         }
         metrics::histogram!("wopay_projections_apply_seconds").record(started.elapsed());
         metrics::counter!("wopay_projections_events_total").increment(u64::try_from(events.len()).unwrap_or(0));

@@ -2,6 +2,7 @@
 
 use sqlx::{Executor, PgConnection, Row};
 
+use super::indexes;
 use crate::model::ReadModel;
 
 /// Waiting for a table longer than this lets the readers behind us pass.
@@ -11,14 +12,15 @@ const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '2s'";
 const LOCK_KEY: &str = "hashtextextended('wopay projections rebuild ' || $1, 0)";
 
 /// The schema beside the live one. Names are quoted once, here.
-pub(super) struct Shadow {
+#[derive(Clone)]
+pub(crate) struct Shadow {
     live: String,
     beside: String,
 }
 
 impl Shadow {
     /// The schema beside the connection's own, for this connection alone until it [`release`](Self::release)s it; `None`
-    /// when another rebuild of this ledger is at work.
+    /// when another rebuild or check of this ledger is at work.
     pub(super) async fn claim(connection: &mut PgConnection) -> Result<Option<Self>, sqlx::Error> {
         let shadow = Self::name(connection).await?;
         let locked = sqlx::query_scalar(&format!("SELECT pg_try_advisory_lock({LOCK_KEY})"))
@@ -35,40 +37,89 @@ impl Shadow {
         Ok(())
     }
 
-    /// Makes the empty tables and puts them first in the connection's `search_path`. Clears what an earlier rebuild left.
+    /// The live table's name.
+    pub(crate) fn live(&self, table: &str) -> String {
+        format!("{}.{table}", self.live)
+    }
+
+    /// The new table's name.
+    pub(crate) fn beside(&self, table: &str) -> String {
+        format!("{}.{table}", self.beside)
+    }
+
+    /// Makes the empty tables, with the indexes alone that loading needs. Clears what an earlier rebuild left.
     pub(super) async fn create(&self, connection: &mut PgConnection, models: &[ReadModel]) -> Result<(), sqlx::Error> {
-        let Self { live, beside } = self;
-        connection.execute(format!("DROP SCHEMA IF EXISTS {beside} CASCADE").as_str()).await?;
-        connection.execute(format!("CREATE SCHEMA {beside}").as_str()).await?;
-        for table in models.iter().flat_map(|model| model.tables()) {
-            let statement = format!("CREATE TABLE {beside}.{table} (LIKE {live}.{table} INCLUDING ALL)");
-            connection.execute(statement.as_str()).await?;
-            self.name_indexes(connection, table).await?;
+        self.drop(connection).await?;
+        connection.execute(format!("CREATE SCHEMA {}", self.beside).as_str()).await?;
+        for model in models {
+            for table in model.tables() {
+                let (live, beside) = (self.live(table), self.beside(table));
+                let statement = format!("CREATE TABLE {beside} (LIKE {live} INCLUDING ALL EXCLUDING INDEXES)");
+                connection.execute(statement.as_str()).await?;
+                if let Some(statement) = storage_parameters(connection, &live, &beside).await? {
+                    connection.execute(statement.as_str()).await?;
+                }
+                for index in indexes::of(connection, &live, &beside).await? {
+                    if model.lookups().contains(&index.name.as_str()) {
+                        connection.execute(index.statement.as_str()).await?;
+                    }
+                }
+            }
         }
-        connection.execute(format!("SET search_path TO {beside}, {live}").as_str()).await?;
         Ok(())
     }
 
-    /// Lets the planner know the new tables, which nobody has analyzed yet.
-    pub(super) async fn analyze(&self, connection: &mut PgConnection, models: &[ReadModel]) -> Result<(), sqlx::Error> {
-        for table in models.iter().flat_map(|model| model.tables()) {
-            connection.execute(format!("ANALYZE {}.{table}", self.beside).as_str()).await?;
+    /// Removes the new tables, if there are any.
+    pub(super) async fn drop(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        connection.execute(format!("DROP SCHEMA IF EXISTS {} CASCADE", self.beside).as_str()).await?;
+        Ok(())
+    }
+
+    /// Puts the new tables first in the connection's `search_path`, and sets it up for bulk work.
+    pub(super) async fn enter(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let settings = [
+            ("search_path", format!("{}, {}", self.beside, self.live)),
+            // What a crash loses is made again. The swap itself waits for the disk.
+            ("synchronous_commit", "off".to_owned()),
+            // The tables grow from nothing: a plan that was made for the first batch must not be kept.
+            ("plan_cache_mode", "force_custom_plan".to_owned()),
+            // What is looked up was written a moment ago.
+            ("random_page_cost", "1.1".to_owned()),
+            ("jit", "off".to_owned()),
+            ("work_mem", "64MB".to_owned()),
+            ("maintenance_work_mem", "128MB".to_owned()),
+            ("statement_timeout", "0".to_owned()),
+        ];
+        for (name, value) in settings {
+            sqlx::query("SELECT set_config($1, $2, false)").bind(name).bind(value).execute(&mut *connection).await?;
         }
         Ok(())
     }
 
-    /// Puts the new tables where the live ones are, with the grants of those.
+    /// Makes the indexes of a model's tables that loading did without, and lets the planner know the tables.
+    pub(super) async fn complete(&self, connection: &mut PgConnection, model: ReadModel) -> Result<(), sqlx::Error> {
+        for table in model.tables() {
+            for index in indexes::of(connection, &self.live(table), &self.beside(table)).await? {
+                if !model.lookups().contains(&index.name.as_str()) {
+                    connection.execute(index.statement.as_str()).await?;
+                }
+            }
+            connection.execute(format!("ANALYZE {}", self.beside(table)).as_str()).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts the new tables where the live ones are, with the owner and the grants of those.
     pub(super) async fn swap(&self, tx: &mut PgConnection, models: &[ReadModel]) -> Result<(), sqlx::Error> {
-        let Self { live, beside } = self;
         tx.execute(LOCK_TIMEOUT).await?;
         for table in models.iter().flat_map(|model| model.tables()) {
-            for grant in self.grants(tx, table).await? {
-                tx.execute(grant.as_str()).await?;
+            for statement in self.rights(tx, table).await? {
+                tx.execute(statement.as_str()).await?;
             }
-            tx.execute(format!("DROP TABLE {live}.{table}").as_str()).await?;
-            tx.execute(format!("ALTER TABLE {beside}.{table} SET SCHEMA {live}").as_str()).await?;
+            tx.execute(format!("DROP TABLE {}", self.live(table)).as_str()).await?;
+            tx.execute(format!("ALTER TABLE {} SET SCHEMA {}", self.beside(table), self.live).as_str()).await?;
         }
-        tx.execute(format!("DROP SCHEMA {beside}").as_str()).await?;
+        tx.execute(format!("DROP SCHEMA {}", self.beside).as_str()).await?;
         Ok(())
     }
 
@@ -81,58 +132,58 @@ impl Shadow {
         Ok(Self { live: row.try_get("live")?, beside: row.try_get("beside")? })
     }
 
-    /// `LIKE` names indexes by rules of its own; gives those of the new table the live ones' names.
-    async fn name_indexes(&self, connection: &mut PgConnection, table: &str) -> Result<(), sqlx::Error> {
-        // An index is recognized by what it does: its definition after `… ON schema.table`. Twins pair by their order.
+    /// Statements that give the new table the live one's grants (say, to the role that the gateway runs as), on the table
+    /// and on columns, and its owner, if that is not the role that rebuilds.
+    async fn rights(&self, connection: &mut PgConnection, table: &str) -> Result<Vec<String>, sqlx::Error> {
         let statement = "
-            WITH indexes AS (
-                SELECT
-                    index.indrelid,
-                    class.relname,
-                    row_number() OVER (PARTITION BY index.indrelid, definition.text ORDER BY class.oid) AS twin,
-                    definition.text AS definition
-                FROM pg_index AS index
-                JOIN pg_class AS class ON class.oid = index.indexrelid
-                CROSS JOIN LATERAL (
-                    SELECT index.indisunique::text || regexp_replace(pg_get_indexdef(index.indexrelid), '^.*? USING ', '')
-                ) AS definition (text)
-                WHERE index.indrelid IN (to_regclass($1), to_regclass($2))
+            WITH granted AS (
+                SELECT '' AS columns, class.relowner, privilege.*
+                FROM pg_class AS class
+                CROSS JOIN LATERAL aclexplode(class.relacl) AS privilege
+                WHERE class.oid = to_regclass($1)
+                UNION ALL
+                SELECT format(' (%I)', attribute.attname), class.relowner, privilege.*
+                FROM pg_class AS class
+                JOIN pg_attribute AS attribute ON attribute.attrelid = class.oid AND NOT attribute.attisdropped
+                CROSS JOIN LATERAL aclexplode(attribute.attacl) AS privilege
+                WHERE class.oid = to_regclass($1)
             )
-            SELECT quote_ident(beside.relname) AS given, quote_ident(live.relname) AS wanted
-            FROM indexes AS live
-            JOIN indexes AS beside USING (definition, twin)
-            WHERE live.indrelid = to_regclass($1) AND beside.indrelid = to_regclass($2)
-              AND live.relname <> beside.relname";
-        let pairs = sqlx::query(statement)
-            .bind(format!("{}.{table}", self.live))
-            .bind(format!("{}.{table}", self.beside))
-            .fetch_all(&mut *connection)
-            .await?;
-        for pair in pairs {
-            let (given, wanted): (String, String) = (pair.try_get("given")?, pair.try_get("wanted")?);
-            let statement = format!("ALTER INDEX {}.{given} RENAME TO {wanted}", self.beside);
-            connection.execute(statement.as_str()).await?;
-        }
-        Ok(())
-    }
-
-    /// Statements that give the new table the live one's grants, say to the role of a reporting tool.
-    async fn grants(&self, connection: &mut PgConnection, table: &str) -> Result<Vec<String>, sqlx::Error> {
-        let statement = "
             SELECT format(
-                'GRANT %s ON %s TO %s%s',
+                'GRANT %s%s ON %s TO %s%s',
                 granted.privilege_type,
+                granted.columns,
                 $2,
                 CASE granted.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(role.rolname) END,
                 CASE WHEN granted.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
-            FROM pg_class AS class
-            CROSS JOIN LATERAL aclexplode(class.relacl) AS granted
+            FROM granted
             LEFT JOIN pg_roles AS role ON role.oid = granted.grantee
-            WHERE class.oid = to_regclass($1) AND granted.grantee <> class.relowner";
+            WHERE granted.grantee <> granted.relowner
+            UNION ALL
+            SELECT format('ALTER TABLE %s OWNER TO %I', $2, role.rolname)
+            FROM pg_class AS class
+            JOIN pg_roles AS role ON role.oid = class.relowner
+            WHERE class.oid = to_regclass($1) AND role.rolname <> current_user";
         sqlx::query_scalar(statement)
-            .bind(format!("{}.{table}", self.live))
-            .bind(format!("{}.{table}", self.beside))
+            .bind(self.live(table))
+            .bind(self.beside(table))
             .fetch_all(connection)
             .await
     }
+}
+
+/// A statement that gives the new table the storage parameters of the live one, which `LIKE` does not copy.
+async fn storage_parameters(
+    connection: &mut PgConnection,
+    live: &str,
+    beside: &str,
+) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT format('ALTER TABLE %s SET (%s)', $2, array_to_string(reloptions, ', '))
+         FROM pg_class
+         WHERE oid = to_regclass($1) AND reloptions IS NOT NULL",
+    )
+    .bind(live)
+    .bind(beside)
+    .fetch_optional(connection)
+    .await
 }
