@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod merchant;
 pub mod money;
 pub mod payment;
+mod text;
 pub mod upcast;
 
 pub use chain::{BlockRef, ChainCatalog, ChainFamily, ChainName, ChainSpec, DepositKey, DepositLeg};

@@ -133,6 +133,5 @@ fn minor_to_text<S: Serializer>(minor: &u128, serializer: S) -> Result<S::Ok, S:
 }
 
 fn minor_from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
-    let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-    parse_minor(&text, 0).map_err(serde::de::Error::custom)
+    crate::text::deserialize_with(deserializer, |text| parse_minor(text, 0))
 }

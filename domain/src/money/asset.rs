@@ -95,8 +95,7 @@ impl Serialize for AssetId {
 
 impl<'de> Deserialize<'de> for AssetId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        crate::text::deserialize(deserializer)
     }
 }
 

@@ -221,6 +221,7 @@ pub(crate) fn standing(status: PaymentStatus) -> Standing {
         status,
         flags: Flags { overpaid: true, ..Flags::default() },
         amount_received: Money::new(101_000_001, usdt().id),
+        amount_refunded: None,
         amount_confirmed: Money::new(101_000_000, usdt().id),
         transaction_hash: Some("0xabc".to_owned()),
         confirmations: 12,
