@@ -20,7 +20,7 @@ enum Kind {
     Toml,
 }
 
-const KEYS: [(&[&str], Kind); 15] = [
+const KEYS: [(&[&str], Kind); 16] = [
     (&["environment"], Kind::Text),
     (&["listen"], Kind::Text),
     (&["public_url"], Kind::Text),
@@ -32,6 +32,7 @@ const KEYS: [(&[&str], Kind); 15] = [
     (&["custody", "master_key_file"], Kind::Text),
     (&["custody", "address_pool"], Kind::Toml),
     (&["custody", "address_lease"], Kind::Toml),
+    (&["custody", "treasury"], Kind::Toml),
     (&["webhooks", "allow_networks"], Kind::List),
     (&["log", "format"], Kind::Text),
     (&["log", "filter"], Kind::Text),

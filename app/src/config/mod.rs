@@ -10,6 +10,7 @@ mod load;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -91,11 +92,19 @@ pub(crate) struct Custody {
     pub(crate) address_pool: u32,
     /// How many addresses an API process takes at a time.
     pub(crate) address_lease: u32,
+    /// Accounts of ours that are no deposit addresses, by chain: counted when ledger and chain are reconciled.
+    pub(crate) treasury: BTreeMap<String, Vec<String>>,
 }
 
 impl Default for Custody {
     fn default() -> Self {
-        Self { master_key_file: None, master_key: None, address_pool: 5_000, address_lease: 200 }
+        Self {
+            master_key_file: None,
+            master_key: None,
+            address_pool: 5_000,
+            address_lease: 200,
+            treasury: BTreeMap::new(),
+        }
     }
 }
 
@@ -106,6 +115,7 @@ impl std::fmt::Debug for Custody {
             .field("master_key", &self.master_key.as_ref().map(|_| "[set]"))
             .field("address_pool", &self.address_pool)
             .field("address_lease", &self.address_lease)
+            .field("treasury", &self.treasury)
             .finish()
     }
 }

@@ -9,4 +9,6 @@ mod house;
 mod payment;
 mod private;
 mod projections;
+mod reconcile;
+mod roles;
 mod shop;

@@ -1,1 +1,4 @@
 //! Tests of the audit.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod reconcile;

@@ -196,11 +196,10 @@ impl EvmBalances {
         R: serde::de::DeserializeOwned + Send,
     {
         let batches = calls.chunks(self.batch_calls.load(Ordering::Relaxed).max(1));
-        let read: Vec<Vec<(usize, R)>> = futures::stream::iter(batches)
-            .map(|batch| self.call_batch(endpoint, method, batch))
-            .buffered(self.concurrency)
-            .try_collect()
-            .await?;
+        // Made first: a stream that makes them on its way could not be sent between threads.
+        let batches: Vec<_> = batches.map(|batch| self.call_batch(endpoint, method, batch)).collect();
+        let read: Vec<Vec<(usize, R)>> =
+            futures::stream::iter(batches).buffered(self.concurrency).try_collect().await?;
         Ok(read.into_iter().flatten().collect())
     }
 

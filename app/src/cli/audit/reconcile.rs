@@ -1,0 +1,196 @@
+//! `wopay audit reconcile`: what the ledger says that our addresses hold, beside what the chain says.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+use wopay_audit::reconcile::{
+    AssetTotal, ChainBalances, Difference, DifferenceKind, ReconcileProgress, ReconcileScope, Reconciliation,
+    reconcile, watched_to,
+};
+use wopay_chain_watchers::{BalanceError, BalanceReader};
+use wopay_domain::{Asset, AssetId, ChainSpec};
+
+use crate::config::Loaded;
+use crate::context::Administration;
+use crate::roles::watcher_config;
+
+/// Differences that are printed; `--json` names more.
+const PRINTED_MAX: usize = 200;
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Args {
+    /// The chain, by its name in the configuration.
+    #[arg(long)]
+    chain: String,
+
+    /// The height of the block at which both sides are compared [default: the last that the watcher has processed].
+    #[arg(long)]
+    block: Option<u64>,
+
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The chain's side of the comparison.
+struct Chain(BalanceReader);
+
+impl ChainBalances for Chain {
+    type Error = BalanceError;
+
+    async fn read(&self, accounts: &[(&str, &AssetId)]) -> Result<Vec<u128>, BalanceError> {
+        self.0.read(accounts).await
+    }
+}
+
+/// Compares and prints. `false`: ledger and chain differ.
+///
+/// # Errors
+/// When the ledger or the chain cannot be read.
+pub(super) async fn run(args: Args, loaded: Loaded) -> anyhow::Result<bool> {
+    let (Some(spec), Some(chain)) = (loaded.catalog.get(&args.chain), loaded.config.chains.get(&args.chain)) else {
+        bail!("no chain {:?} is configured (or this version cannot read such chains)", args.chain);
+    };
+    let (spec, watching) = (spec.clone(), watcher_config(spec, chain));
+    // Addresses are compared as texts, and canonical texts of EVM chains are in lower case.
+    let treasury = loaded.config.custody.treasury.get(&args.chain).into_iter().flatten();
+    let treasury = treasury.map(|address| address.to_ascii_lowercase()).collect();
+    let administration = Administration::open(loaded).await?;
+    let compared = async {
+        let height = match args.block {
+            Some(height) => height,
+            None => watched_to(&administration.pool, &spec.name)
+                .await?
+                .context("the watcher has processed no block of this chain: name one with --block")?,
+        };
+        let reader = BalanceReader::at(&watching, height).await?;
+        let scope = ReconcileScope { chain: spec.clone(), block: reader.block().clone(), treasury };
+        let bar = progress_bar();
+        let chain = Chain(reader);
+        let result = reconcile(&administration.pool, &scope, &chain, |progress| show(&bar, progress)).await;
+        bar.finish_and_clear();
+        chain.0.check_canonical().await?;
+        anyhow::Ok(result?)
+    };
+    let compared = compared.await;
+    administration.close().await;
+    let compared = compared.context("ledger and chain were not compared")?;
+    if args.json {
+        crate::cli::print_line(&serde_json::to_string_pretty(&compared)?);
+    } else {
+        print(&compared, &spec);
+    }
+    Ok(compared.is_balanced())
+}
+
+fn progress_bar() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    let style =
+        ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} addresses  {per_sec}  {eta} left  {msg}");
+    // The template is constant: if it were wrong, the plain bar would do.
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+fn show(bar: &ProgressBar, progress: ReconcileProgress) {
+    bar.set_length(progress.addresses_about.max(progress.addresses));
+    bar.set_position(progress.addresses);
+    if progress.differences > 0 {
+        bar.set_message(format!("{} differ", progress.differences));
+    }
+}
+
+fn print(compared: &Reconciliation, spec: &ChainSpec) {
+    let line = crate::cli::print_line;
+    line(&format!(
+        "{} at block {} ({}, {}), ledger up to position {}: {} addresses compared.",
+        compared.chain,
+        compared.block.number,
+        compared.block.hash,
+        compared.block.time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+        compared.position,
+        compared.addresses,
+    ));
+    if compared.is_premature() {
+        let height =
+            compared.watched_to.map_or_else(|| "nothing".to_owned(), |height| format!("blocks up to {height}"));
+        line(&format!("The watcher has processed {height}: what came later is not in the ledger yet."));
+    }
+    let assets: HashMap<&AssetId, &Asset> = spec.assets.iter().map(|asset| (&asset.id, asset)).collect();
+    line(&totals(&compared.totals, &assets));
+    if compared.is_balanced() {
+        line("Ledger and chain agree on every address.");
+        return;
+    }
+    line(&differences(&compared.differences, &assets));
+    let hidden = compared.differences_total.saturating_sub(PRINTED_MAX as u64);
+    if hidden > 0 {
+        line(&format!("… and {hidden} more."));
+    }
+    line(&format!("Ledger and chain differ in {} accounts.", compared.differences_total));
+}
+
+fn totals(totals: &[AssetTotal], assets: &HashMap<&AssetId, &Asset>) -> String {
+    let header = ["Asset", "Confirmed", "Seen", "Refunded", "On addresses", "Treasury", "Unrecorded", "Missing"];
+    let mut table = table(&header);
+    for total in totals {
+        let shown = |minor: u128| amount(assets, &total.asset, minor);
+        table.add_row([
+            name(assets, &total.asset),
+            shown(total.confirmed),
+            shown(total.seen),
+            shown(total.refunded),
+            shown(total.found),
+            shown(total.treasury),
+            shown(total.unrecorded),
+            shown(total.missing),
+        ]);
+    }
+    table.to_string()
+}
+
+fn differences(differences: &[Difference], assets: &HashMap<&AssetId, &Asset>) -> String {
+    let mut table = table(&["Address", "Payment", "Asset", "Expected", "Found", ""]);
+    for difference in differences.iter().take(PRINTED_MAX) {
+        let what = match difference.kind {
+            DifferenceKind::Unrecorded => "not in the ledger",
+            DifferenceKind::Missing => "not on the chain",
+        };
+        table.add_row([
+            difference.address.clone(),
+            difference.payment.map_or_else(|| "-".to_owned(), |payment| payment.to_string()),
+            name(assets, &difference.asset),
+            amount(assets, &difference.asset, difference.expected),
+            amount(assets, &difference.asset, difference.found),
+            what.to_owned(),
+        ]);
+    }
+    table.to_string()
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header);
+    let amounts = |header: &str| !matches!(header, "Address" | "Payment" | "Asset" | "");
+    for (column, header) in table.column_iter_mut().zip(header) {
+        if amounts(header) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// The symbol of what is configured, the id of what is not.
+fn name(assets: &HashMap<&AssetId, &Asset>, id: &AssetId) -> String {
+    assets.get(id).map_or_else(|| id.to_string(), |asset| asset.symbol.clone())
+}
+
+/// In whole units of what is configured, in minor units of what is not.
+fn amount(assets: &HashMap<&AssetId, &Asset>, id: &AssetId, minor: u128) -> String {
+    assets.get(id).map_or_else(|| minor.to_string(), |asset| asset.format(minor))
+}

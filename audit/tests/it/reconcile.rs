@@ -1,0 +1,269 @@
+//! The ledger's view of a block, beside a chain that says what the test wants.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, TimeDelta};
+use cqrs_es::DomainEvent as _;
+use sqlx::PgPool;
+use wopay_audit::reconcile::{ChainBalances, Difference, DifferenceKind, ReconcileScope, Reconciliation, reconcile};
+use wopay_domain::payment::{
+    CompleteRefund, CreatePayment, DepositReport, DepositStage, LateDeposits, Payment, PaymentCommand, PaymentPolicy,
+    PaymentTerms, RequestRefund, decide, evolve,
+};
+use wopay_domain::{
+    Asset, AssetId, BlockRef, ChainFamily, ChainName, ChainSpec, DepositKey, DepositLeg, Money, Percentage, Timestamp,
+};
+use wopay_testkit::{TestDatabase, database};
+
+/// A chain whose accounts hold what is written here, and else nothing.
+#[derive(Default)]
+struct Chain(HashMap<(String, AssetId), u128>);
+
+impl ChainBalances for Chain {
+    type Error = std::io::Error;
+
+    async fn read(&self, accounts: &[(&str, &AssetId)]) -> Result<Vec<u128>, Self::Error> {
+        let held = |(address, asset): &(&str, &AssetId)| self.0.get(&((*address).to_owned(), (*asset).clone()));
+        Ok(accounts.iter().map(|account| held(account).copied().unwrap_or(0)).collect())
+    }
+}
+
+fn chain_name() -> ChainName {
+    "bsc".parse().unwrap()
+}
+
+fn native() -> AssetId {
+    AssetId::native(&chain_name())
+}
+
+fn usdt() -> Asset {
+    let id = AssetId::token(&chain_name(), "0x55d398326f99059ff775485246999027b3197955").unwrap();
+    Asset { id, symbol: "USDT".to_owned(), decimals: 18 }
+}
+
+fn at(seconds: i64) -> Timestamp {
+    DateTime::from_timestamp(1_700_000_000 + seconds, 0).unwrap()
+}
+
+fn block(number: u64) -> BlockRef {
+    BlockRef { number, hash: format!("0x{number:064x}"), time: at(i64::try_from(number).unwrap()) }
+}
+
+fn address(number: u32) -> String {
+    format!("0x{number:040x}")
+}
+
+/// A ledger with payments 1, 2, 3 … at addresses of the same numbers.
+struct Book {
+    database: TestDatabase,
+    payments: HashMap<u32, Payment>,
+    position: i64,
+}
+
+impl Book {
+    async fn new() -> Self {
+        Self { database: database().await, payments: HashMap::new(), position: 0 }
+    }
+
+    fn pool(&self) -> &PgPool {
+        &self.database.pool
+    }
+
+    async fn open(&mut self, number: u32, chain: &str) {
+        self.open_unclaimed(number, chain).await;
+        sqlx::query("INSERT INTO claims (kind, key, aggregate_id) VALUES ('deposit:evm', $1, $2)")
+            .bind(address(number))
+            .bind(id(number))
+            .execute(self.pool())
+            .await
+            .unwrap();
+    }
+
+    async fn open_unclaimed(&mut self, number: u32, chain: &str) {
+        let asset = Asset { id: AssetId::native(&chain.parse().unwrap()), symbol: "N".to_owned(), decimals: 18 };
+        let create = CreatePayment {
+            payment_id: id(number).parse().unwrap(),
+            merchant_id: id(0).parse().unwrap(),
+            order_id: number.to_string(),
+            terms: PaymentTerms {
+                amount: Money::new(1_000, asset.id.clone()),
+                asset,
+                chain: chain.parse().unwrap(),
+                address: address(number),
+                callback_url: None,
+                expires_at: at(0) + TimeDelta::days(1),
+                policy: PaymentPolicy {
+                    underpayment_tolerance: Percentage::ZERO,
+                    required_confirmations: 1,
+                    late_deposits: LateDeposits::Accept,
+                },
+            },
+            at: at(0),
+        };
+        self.execute(number, PaymentCommand::Create(Box::new(create))).await;
+    }
+
+    /// A report of `minor` native units on bsc in block `number`.
+    async fn report(&mut self, payment: u32, minor: u128, number: u64, stage: DepositStage) {
+        self.report_of(payment, Money::new(minor, native()), number, stage).await;
+    }
+
+    async fn report_of(&mut self, payment: u32, amount: Money, number: u64, stage: DepositStage) {
+        let report = DepositReport {
+            deposit: DepositKey {
+                chain: chain_name(),
+                transaction: format!("0x{payment:x}{}", amount.minor()),
+                leg: DepositLeg::Native,
+            },
+            revision: u64::try_from(self.position).unwrap() + 1,
+            amount,
+            from: None,
+            block: block(number),
+            stage,
+            at: at(100),
+        };
+        self.execute(payment, PaymentCommand::ObserveDeposit(Box::new(report))).await;
+    }
+
+    async fn execute(&mut self, number: u32, command: PaymentCommand) {
+        let payment = self.payments.entry(number).or_default();
+        for event in decide(payment, command).unwrap() {
+            evolve(payment, event.clone());
+            self.position += 1;
+            sqlx::query(
+                "WITH head AS (UPDATE ledger_head SET position = $1)
+                 INSERT INTO events (position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+                 SELECT $1, 'payment', $2, 1 + (SELECT count(*) FROM events WHERE aggregate_id = $2), $3, $4, $5, '{}'",
+            )
+            .bind(self.position)
+            .bind(id(number))
+            .bind(event.name())
+            .bind(event.event_version())
+            .bind(serde_json::to_value(&event).unwrap())
+            .execute(&self.database.pool)
+            .await
+            .unwrap();
+        }
+    }
+
+    async fn reconcile(&self, number: u64, chain: &Chain) -> Reconciliation {
+        let assets = vec![Asset { id: native(), symbol: "BNB".to_owned(), decimals: 18 }, usdt()];
+        let (name, family) = (chain_name(), ChainFamily::Evm);
+        let chain_spec = ChainSpec { name, family, chain_id: Some(56), required_confirmations: 1, assets };
+        let scope = ReconcileScope { chain: chain_spec, block: block(number), treasury: vec![address(99)] };
+        reconcile(self.pool(), &scope, chain, |_| {}).await.unwrap()
+    }
+}
+
+fn id(number: u32) -> String {
+    format!("019ab000-0000-7000-8000-{number:012x}")
+}
+
+fn brief(difference: &Difference) -> (&str, DifferenceKind, u128, u128) {
+    (&difference.address, difference.kind, difference.expected, difference.found)
+}
+
+const SEEN: DepositStage = DepositStage::Seen { confirmations: 1 };
+const CONFIRMED: DepositStage = DepositStage::Confirmed { confirmations: 1 };
+
+#[tokio::test]
+async fn the_ledger_is_seen_as_of_the_block() {
+    let mut book = Book::new().await;
+    book.open(1, "bsc").await;
+    // On another chain than it asks for: held, and expected all the same.
+    book.open(2, "ethereum").await;
+    book.open(3, "bsc").await;
+    book.report(1, 10, 5, CONFIRMED).await;
+    book.report(1, 20, 6, SEEN).await;
+    book.report(1, 40, 9, CONFIRMED).await;
+    book.report(2, 7, 6, CONFIRMED).await;
+    book.report_of(2, Money::new(3, usdt().id), 6, CONFIRMED).await;
+    // Gone for good; and moved to a later block.
+    book.report(3, 5, 4, CONFIRMED).await;
+    book.report(3, 5, 4, DepositStage::Orphaned).await;
+    book.report(3, 6, 4, SEEN).await;
+    book.report(3, 6, 8, SEEN).await;
+
+    let mut chain = Chain::default();
+    chain.0.extend([
+        ((address(1), native()), 30),
+        ((address(2), native()), 7),
+        ((address(2), usdt().id), 3),
+        ((address(99), native()), 1_000),
+    ]);
+    let result = book.reconcile(7, &chain).await;
+    assert_eq!(result.differences, []);
+    assert_eq!((result.addresses, result.is_premature(), result.position), (3, true, book.position));
+    let total = &result.totals[0];
+    assert_eq!((total.confirmed, total.seen, total.found, total.treasury), (17, 20, 37, 1_000));
+    assert_eq!((result.totals[1].confirmed, result.totals[1].found), (3, 3));
+
+    let result = book.reconcile(9, &chain).await;
+    let differences: Vec<_> = result.differences.iter().map(brief).collect();
+    let (first, third) = (address(1), address(3));
+    assert_eq!(
+        differences,
+        [(first.as_str(), DifferenceKind::Missing, 70, 30), (third.as_str(), DifferenceKind::Missing, 6, 0)]
+    );
+    assert_eq!(result.totals[0].missing, 46);
+}
+
+#[tokio::test]
+async fn refunds_may_have_been_paid_from_the_address_or_not() {
+    let mut book = Book::new().await;
+    book.open(1, "bsc").await;
+    book.report(1, 1_000, 5, CONFIRMED).await;
+    let refund_id = id(77).parse().unwrap();
+    let (amount, to) = (Money::new(400, native()), address(50));
+    let request = RequestRefund { refund_id, amount, to, reason: "asked".to_owned(), at: at(10) };
+    book.execute(1, PaymentCommand::RequestRefund(Box::new(request))).await;
+    let balanced = async |book: &Book, held: u128| {
+        let chain = Chain(HashMap::from([((address(1), native()), held)]));
+        book.reconcile(9, &chain).await.is_balanced()
+    };
+    assert!(balanced(&book, 1_000).await && !balanced(&book, 600).await, "a request moves nothing");
+    let complete = CompleteRefund {
+        refund_id,
+        transaction: format!("0x{:064x}", 9),
+        network_fee: Some(Money::new(21, native())),
+        at: at(20),
+    };
+    book.execute(1, PaymentCommand::CompleteRefund(Box::new(complete))).await;
+    assert!(balanced(&book, 1_000).await && balanced(&book, 579).await);
+    assert!(!balanced(&book, 600).await && !balanced(&book, 1_021).await);
+}
+
+#[tokio::test]
+async fn addresses_without_a_claim_are_looked_at_too() {
+    let mut book = Book::new().await;
+    book.open(1, "bsc").await;
+    // As if its claim were gone: the events know it.
+    book.open_unclaimed(2, "bsc").await;
+    book.open(3, "bsc").await;
+    for number in 1..=3 {
+        book.report(number, 10, 5, CONFIRMED).await;
+    }
+    // More than a page.
+    sqlx::query(
+        "INSERT INTO address_pool (family, idx, address)
+         SELECT 'evm', n, '0x' || lpad(to_hex(n + 1000), 40, '0') FROM generate_series(0, 1999) AS n",
+    )
+    .execute(book.pool())
+    .await
+    .unwrap();
+    sqlx::query("INSERT INTO address_cursors (family, next_idx) VALUES ('evm', 1200)")
+        .execute(book.pool())
+        .await
+        .unwrap();
+    let given_out = address(2_100);
+    let mut chain = Chain::default();
+    chain.0.extend((1..=3).map(|number| ((address(number), native()), 10)));
+    chain.0.insert((given_out.clone(), native()), 4);
+    // Beyond what was given out: nobody was told of it.
+    chain.0.insert((address(2_900), native()), 4);
+    let result = book.reconcile(9, &chain).await;
+    assert_eq!((result.addresses, result.differences.len()), (1_203, 1));
+    assert_eq!(brief(&result.differences[0]), (given_out.as_str(), DifferenceKind::Unrecorded, 0, 4));
+    assert_eq!(result.differences[0].payment, None);
+    assert_eq!(result.totals[0].confirmed, 30);
+}
