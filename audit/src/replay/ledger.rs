@@ -1,0 +1,215 @@
+//! The whole ledger at a moment: counts, balances and the trial balance, folded from events alone.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Serialize;
+use sqlx::PgPool;
+use uuid::Uuid;
+use wopay_domain::envelope::DecodeError;
+use wopay_domain::ledger::{Account, Layer, postings};
+use wopay_domain::merchant::MerchantEvent;
+use wopay_domain::money::MoneyError;
+use wopay_domain::payment::{PaymentEvent, PaymentStatus};
+use wopay_domain::{Asset, AssetId, LedgerEvent, Timestamp};
+use wopay_eventbus::log::{EventRef, scan};
+
+use super::Progress;
+use super::books::{Balance, Books, Signed, TrialBalance};
+use super::moment::{Moment, MomentError, resolve};
+
+/// What the ledger was at a moment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LedgerReplay {
+    /// Events up to this position count.
+    pub as_of_position: i64,
+    /// When the last of them was recorded; 1970 for an empty ledger.
+    pub as_of_time: Timestamp,
+    /// How many events there are.
+    pub events: u64,
+    /// By type.
+    pub events_by_type: BTreeMap<String, u64>,
+    /// Merchants that were registered.
+    pub merchants: u64,
+    /// Payments, by status.
+    pub payments_by_status: BTreeMap<&'static str, u64>,
+    /// Debits and credits per asset and layer.
+    pub trial_balance: Vec<TrialBalance>,
+    /// Whether each of them balances, and each entry did.
+    pub is_balanced: bool,
+    /// Positions of entries that did not balance by themselves, the first few.
+    pub unbalanced_positions: Vec<i64>,
+    /// What every account holds.
+    pub balances: Vec<BalanceLine>,
+    /// The assets in it, as payments named them.
+    pub assets: Vec<Asset>,
+}
+
+/// What an account holds of an asset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BalanceLine {
+    /// The account.
+    pub account: Account,
+    /// The asset.
+    pub asset: AssetId,
+    /// Sums of debits and credits.
+    #[serde(flatten)]
+    pub sums: Balance,
+    /// What is posted, by the side that makes the account grow; minor units.
+    pub posted: Signed,
+    /// What is pending, by the same side.
+    pub pending: Signed,
+}
+
+/// Why there is no replay.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The database fails.
+    #[error("the database fails")]
+    Database(#[from] sqlx::Error),
+    /// An event cannot be read.
+    #[error("an event cannot be read")]
+    Decode(#[from] DecodeError),
+    /// Sums beyond 128 bits.
+    #[error("amounts cannot be added")]
+    Money(#[from] MoneyError),
+    /// A moment that there is not.
+    #[error("no such moment")]
+    Moment(#[from] MomentError),
+    /// A position is missing: the log was tampered with.
+    #[error("position {0} is missing from the log; `wopay audit verify` tells more")]
+    Gap(i64),
+    /// A payment whose id is none.
+    #[error("the stream {0:?} has no payment's id")]
+    Id(String),
+}
+
+/// Folds the ledger up to a moment. Memory grows with payments (some 40 bytes each) and accounts, not with events.
+///
+/// # Errors
+/// The database fails, an event is missing or cannot be read.
+pub async fn ledger(
+    pool: &PgPool,
+    moment: Option<Moment>,
+    progress: impl Fn(Progress),
+) -> Result<LedgerReplay, ReplayError> {
+    let as_of = resolve(pool, moment).await?;
+    let mut fold = LedgerFold::default();
+    let mut events = scan(pool, 0, as_of.position);
+    while let Some(chunk) = events.next().await? {
+        for event in chunk.iter() {
+            fold.add(&event)?;
+        }
+        progress(Progress { position: fold.position, target: as_of.position, pass: 1, passes: 1 });
+    }
+    fold.finish()
+}
+
+/// The ledger as it is folded, event by event.
+#[derive(Debug, Default)]
+pub struct LedgerFold {
+    position: i64,
+    recorded_at: Timestamp,
+    events_by_type: HashMap<String, u64>,
+    merchants: u64,
+    statuses: HashMap<[u8; 16], PaymentStatus>,
+    books: Books,
+    unbalanced: Vec<i64>,
+    assets: BTreeMap<AssetId, Asset>,
+}
+
+/// Unbalanced entries that are named.
+const UNBALANCED_MAX: usize = 100;
+
+impl LedgerFold {
+    /// Folds in the next event.
+    ///
+    /// # Errors
+    /// It is not the next one, cannot be read, or sums do not fit.
+    pub fn add(&mut self, event: &EventRef<'_>) -> Result<(), ReplayError> {
+        let expected = self.position.saturating_add(1);
+        if event.position != expected {
+            return Err(ReplayError::Gap(expected));
+        }
+        self.position = event.position;
+        self.recorded_at = event.recorded_at();
+        match self.events_by_type.get_mut(event.event_type) {
+            Some(count) => *count = count.saturating_add(1),
+            None => drop(self.events_by_type.insert(event.event_type.to_owned(), 1)),
+        }
+        let decoded = event.decode()?;
+        self.book(&decoded)?;
+        match &decoded {
+            LedgerEvent::Payment(payment) => self.count_payment(event.aggregate_id, payment),
+            LedgerEvent::Merchant(MerchantEvent::MerchantRegistered(_)) => {
+                self.merchants = self.merchants.saturating_add(1);
+                Ok(())
+            }
+            LedgerEvent::Merchant(_) | LedgerEvent::Access(_) => Ok(()),
+        }
+    }
+
+    fn book(&mut self, event: &LedgerEvent) -> Result<(), ReplayError> {
+        let entry = postings(event);
+        if entry.is_empty() {
+            return Ok(());
+        }
+        let mut own = Books::default();
+        own.post(&entry)?;
+        let balances = own.trial_balance()?.iter().all(TrialBalance::is_balanced);
+        if !balances && self.unbalanced.len() < UNBALANCED_MAX {
+            self.unbalanced.push(self.position);
+        }
+        Ok(self.books.post(&entry)?)
+    }
+
+    fn count_payment(&mut self, id: &str, event: &PaymentEvent) -> Result<(), ReplayError> {
+        let status = match event {
+            PaymentEvent::PaymentCreated(created) => {
+                let asset = &created.terms.asset;
+                if !self.assets.contains_key(&asset.id) {
+                    self.assets.insert(asset.id.clone(), asset.clone());
+                }
+                Some(PaymentStatus::Pending)
+            }
+            event => event.standing().map(|standing| standing.status),
+        };
+        if let Some(status) = status {
+            let id = Uuid::parse_str(id).map_err(|_| ReplayError::Id(id.to_owned()))?;
+            self.statuses.insert(id.into_bytes(), status);
+        }
+        Ok(())
+    }
+
+    /// What it came to.
+    ///
+    /// # Errors
+    /// Sums do not fit.
+    pub fn finish(self) -> Result<LedgerReplay, ReplayError> {
+        let trial_balance = self.books.trial_balance()?;
+        let mut payments_by_status = BTreeMap::new();
+        for status in self.statuses.values() {
+            let count: &mut u64 = payments_by_status.entry(status.as_str()).or_default();
+            *count = count.saturating_add(1);
+        }
+        let balances = self.books.lines().into_iter().map(|(account, asset, sums)| BalanceLine {
+            account: account.clone(),
+            asset: asset.clone(),
+            sums: *sums,
+            posted: sums.of(account, Layer::Posted),
+            pending: sums.of(account, Layer::Pending),
+        });
+        Ok(LedgerReplay {
+            as_of_position: self.position,
+            as_of_time: self.recorded_at,
+            events: u64::try_from(self.position).unwrap_or(0),
+            events_by_type: self.events_by_type.into_iter().collect(),
+            merchants: self.merchants,
+            payments_by_status,
+            is_balanced: self.unbalanced.is_empty() && trial_balance.iter().all(TrialBalance::is_balanced),
+            trial_balance,
+            unbalanced_positions: self.unbalanced,
+            balances: balances.collect(),
+            assets: self.assets.into_values().collect(),
+        })
+    }
+}

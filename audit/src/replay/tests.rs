@@ -1,0 +1,1 @@
+//! Folds without a database.
