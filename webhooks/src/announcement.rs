@@ -98,9 +98,12 @@ pub struct Announcement {
     pub flags: Vec<String>,
     /// What has arrived and counts, confirmed or not; written like `amount`.
     pub amount_paid: String,
-    /// The transaction that caused the change, if one did.
+    /// What was sent back of it; written like `amount`, left out when that is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount_refunded: Option<String>,
+    /// The transaction that caused the change, if one did: a deposit's, or that of a refund.
     pub transaction_hash: Option<String>,
-    /// Confirmations of that transaction when it did.
+    /// Confirmations of a deposit's transaction when it did.
     pub confirmations: u32,
     /// When the event happened: RFC 3339, `Z`.
     pub timestamp: String,
@@ -137,6 +140,7 @@ impl Announcement {
             status: standing.status.as_str().to_owned(),
             flags: standing.flags.names().into_iter().map(str::to_owned).collect(),
             amount_paid: asset.format(standing.amount_received.minor()),
+            amount_refunded: standing.amount_refunded.as_ref().map(|refunded| asset.format(refunded.minor())),
             transaction_hash: standing.transaction_hash.clone(),
             confirmations: standing.confirmations,
             timestamp: standing.at.to_rfc3339_opts(SecondsFormat::AutoSi, true),

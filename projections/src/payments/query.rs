@@ -34,7 +34,7 @@ pub struct PaymentRow {
     /// The transaction that last changed the status.
     pub transaction_hash: Option<String>,
     /// Confirmations of its least confirmed deposit that counts, by the chain's head as last processed: of a completed
-    /// payment, among the confirmed ones. 0 without deposits.
+    /// or refunded payment, among the confirmed ones. 0 without deposits.
     pub confirmations: u32,
     /// Confirmations that its policy asks for.
     pub required_confirmations: u32,
@@ -92,7 +92,7 @@ const JOINS: &str = "
         FROM blockchain_transactions AS deposit
         WHERE deposit.payment_id = payments.id
           AND deposit.disposition = 'credit'
-          AND (deposit.status = 'confirmed' OR (deposit.status = 'seen' AND payments.status <> 'completed'))
+          AND (deposit.status = 'confirmed' OR (deposit.status = 'seen' AND payments.status NOT IN ('completed', 'refunded')))
     ) AS deposits ON true";
 
 /// A merchant's payment; another merchant's is not found.
@@ -226,6 +226,7 @@ fn flags(row: &PgRow) -> Result<Flags, sqlx::Error> {
             "underpaid" => flags.underpaid = true,
             "overpaid" => flags.overpaid = true,
             "paid_late" => flags.paid_late = true,
+            "partially_refunded" => flags.partially_refunded = true,
             _ => return Err(invalid("flags", format!("no flag: {name:?}"))),
         }
     }

@@ -1,7 +1,7 @@
 //! What receivers get.
 
 use serde_json::json;
-use wopay_domain::payment::{PaymentEvent, PaymentStatus};
+use wopay_domain::payment::{Flags, PaymentEvent, PaymentStatus};
 use wopay_testkit::http_receiver;
 use wopay_webhooks::sign::SigningSecret;
 
@@ -72,6 +72,26 @@ async fn without_a_transaction_the_hash_is_null_and_signed_as_nothing() {
     let (id, secret) = (payment.id.to_string(), SigningSecret::parse(&merchant.secret).unwrap());
     let fields = ["2026-01-02T03:04:05Z", "payment.expired", &id, "ORDER \"№ 7\"", "100.500000", "USDT", "expired", ""];
     assert_eq!(body["signature"], secret.sign_fields(&fields));
+}
+
+#[tokio::test]
+async fn a_refund_says_how_much_went_back_and_by_which_transaction() {
+    let (world, receiver) = (World::new().await, http_receiver().await);
+    let merchant = world.merchant(Some(&receiver.url)).await;
+    let payment = world.payment(&merchant, None).await;
+    let mut refunded = standing(PaymentStatus::Refunded);
+    refunded.amount_refunded = Some(refunded.amount_confirmed.clone());
+    refunded.transaction_hash = Some("0xback".to_owned());
+    refunded.flags = Flags { partially_refunded: true, ..Flags::default() };
+    world.happened(&payment, &PaymentEvent::PaymentRefunded(refunded)).await;
+    world.follow(0).await;
+    let _running = world.deliver(fast());
+    let body = receiver.wait_for(1, SOON).await[0].json();
+    assert_eq!(body["event"], "payment.refunded");
+    assert_eq!(body["status"], "refunded");
+    assert_eq!(body["flags"], json!(["partially_refunded"]));
+    assert_eq!(body["amount_refunded"], "101.000000");
+    assert_eq!(body["transaction_hash"], "0xback");
 }
 
 #[tokio::test]

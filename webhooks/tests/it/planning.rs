@@ -25,7 +25,7 @@ async fn every_status_event_is_planned_in_its_name() {
     let world = World::new().await;
     let merchant = world.merchant(Some(SHOP)).await;
     let payment = world.payment(&merchant, None).await;
-    let events: [(StatusEvent, PaymentStatus, &str); 9] = [
+    let events: [(StatusEvent, PaymentStatus, &str); 10] = [
         (PaymentEvent::PaymentPartiallyPaid, PaymentStatus::PartiallyPaid, "payment.partially_paid"),
         (PaymentEvent::PaymentReopened, PaymentStatus::Pending, "payment.reopened"),
         (PaymentEvent::PaymentConfirming, PaymentStatus::Confirming, "payment.confirming"),
@@ -35,6 +35,7 @@ async fn every_status_event_is_planned_in_its_name() {
         (PaymentEvent::PaymentExpired, PaymentStatus::Expired, "payment.expired"),
         (PaymentEvent::PaymentCancelled, PaymentStatus::Cancelled, "payment.cancelled"),
         (PaymentEvent::PaymentHeld, PaymentStatus::Held, "payment.held"),
+        (PaymentEvent::PaymentRefunded, PaymentStatus::Refunded, "payment.refunded"),
     ];
     for (event, status, _) in events {
         world.happened(&payment, &event(standing(status))).await;

@@ -12,7 +12,7 @@ use wopay_domain::merchant::{MerchantEvent, WebhookConfigured};
 use wopay_domain::payment::{
     Flags, LateDeposits, PaymentCreated, PaymentEvent, PaymentPolicy, PaymentStatus, PaymentTerms, Standing,
 };
-use wopay_domain::{Asset, MerchantId, Money, PaymentId, Percentage, SecretRef, Timestamp};
+use wopay_domain::{Asset, MerchantId, Money, PaymentId, Percentage, SecretRef, Timestamp, upcast};
 use wopay_eventbus::EventHandler;
 use wopay_testkit::{Received, TestDatabase, database, eventually};
 use wopay_vault::{Vault, VaultKey};
@@ -94,12 +94,13 @@ impl World {
                                  metadata)
              SELECT head.position, $1, $2,
                     (SELECT count(*) + 1 FROM events WHERE aggregate_type = $1 AND aggregate_id = $2),
-                    $3, '1.0', $4, '{}'
+                    $3, $4, $5, '{}'
              FROM head",
         )
         .bind(kind)
         .bind(id.to_string())
         .bind(name)
+        .bind(upcast::current_version(name))
         .bind(payload)
         .execute(self.pool())
         .await
@@ -221,8 +222,8 @@ pub(crate) fn standing(status: PaymentStatus) -> Standing {
         status,
         flags: Flags { overpaid: true, ..Flags::default() },
         amount_received: Money::new(101_000_001, usdt().id),
-        amount_refunded: None,
         amount_confirmed: Money::new(101_000_000, usdt().id),
+        amount_refunded: None,
         transaction_hash: Some("0xabc".to_owned()),
         confirmations: 12,
         at: "2026-01-02T03:04:05.678901Z".parse().unwrap(),

@@ -29,10 +29,10 @@ pub(crate) struct PaymentBody<'a> {
     /// On which chain.
     #[schema(example = "ethereum")]
     blockchain: &'a str,
-    /// `pending`, `partially_paid`, `confirming`, `completed`, `expired`, `cancelled`, `held` or `reversed`.
+    /// `pending`, `partially_paid`, `confirming`, `completed`, `expired`, `cancelled`, `held`, `reversed` or `refunded`.
     #[schema(example = "pending")]
     status: &'static str,
-    /// Any of `underpaid`, `overpaid`, `paid_late`.
+    /// Any of `underpaid`, `overpaid`, `paid_late`, `partially_refunded`.
     flags: Vec<&'static str>,
     /// Where to pay, on EVM chains with EIP-55's checksum.
     #[schema(example = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed")]

@@ -25,13 +25,13 @@ pub(crate) fn of_deposit(payment: &PaymentState, chain: &ChainName, deposit: &De
     counted.max(at_least)
 }
 
-/// The confirmations of the payment: those of its least confirmed deposit that counts, of a completed payment among the
-/// confirmed ones; 0 without deposits.
+/// The confirmations of the payment: those of its least confirmed deposit that counts, of a completed or refunded payment
+/// among the confirmed ones; 0 without deposits.
 ///
 /// So the number reaches `required_confirmations` when the payment completes, and a tip that comes after that does not
 /// set it back as long as it is not confirmed. Lists define it the same way.
 pub(crate) fn of_payment(payment: &PaymentState, heights: &Heights) -> u32 {
-    let completed = payment.status == PaymentStatus::Completed;
+    let completed = matches!(payment.status, PaymentStatus::Completed | PaymentStatus::Refunded);
     let counts = |deposit: &Deposit| match deposit.state {
         DepositState::Confirmed => true,
         DepositState::Seen => !completed,

@@ -115,11 +115,12 @@ impl Book {
         for event in self.decide(command) {
             sqlx::query(
                 "INSERT INTO events (position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-                 SELECT COALESCE(max(position), 0) + 1, 'payment', $1, COALESCE(max(position), 0) + 1, $2, '1.0', $3, '{}'
+                 SELECT COALESCE(max(position), 0) + 1, 'payment', $1, COALESCE(max(position), 0) + 1, $2, $3, $4, '{}'
                  FROM events",
             )
             .bind(id.to_string())
             .bind(event.name())
+            .bind(wopay_domain::upcast::current_version(event.name()))
             .bind(serde_json::to_value(&event).unwrap())
             .execute(&self.pool)
             .await

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use sqlx::PgPool;
 use wopay_domain::merchant::{self, Merchant, MerchantCommand, MerchantError};
 use wopay_domain::payment::{self, Payment, PaymentCommand, PaymentError};
-use wopay_domain::{LedgerEvent, MerchantId, Metadata, PaymentId, RecordedEvent, SecretRef};
+use wopay_domain::{LedgerEvent, MerchantId, Metadata, PaymentId, RecordedEvent, SecretRef, upcast};
 use wopay_eventbus::{EventHandler, HandlerError, checkpoint, log};
 use wopay_projections::{FOLLOWER, Profile, ProfileError, Profiles, Projections};
 use wopay_testkit::TestDatabase;
@@ -83,6 +83,7 @@ impl TestLedger {
         let mut ids = Vec::new();
         let mut sequences = Vec::new();
         let mut names = Vec::new();
+        let mut versions = Vec::new();
         let mut payloads = Vec::new();
         for (aggregate_type, id, sequence, event) in unwritten {
             types.push(aggregate_type);
@@ -94,6 +95,7 @@ impl TestLedger {
                 LedgerEvent::Access(event) => (event.name(), serde_json::to_string(event).unwrap()),
             };
             names.push(name);
+            versions.push(upcast::current_version(name));
             payloads.push(payload);
         }
         sqlx::query(
@@ -101,15 +103,16 @@ impl TestLedger {
                  UPDATE ledger_head SET position = position + cardinality($1) RETURNING position - cardinality($1) AS before
              )
              INSERT INTO events (position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-             SELECT head.before + ordinal, type, id, sequence, name, '1.0', payload::json, $6
+             SELECT head.before + ordinal, type, id, sequence, name, version, payload::json, $7
              FROM head,
-                  unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[]) WITH ORDINALITY
-                  AS written (type, id, sequence, name, payload, ordinal)",
+                  unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[]) WITH ORDINALITY
+                  AS written (type, id, sequence, name, version, payload, ordinal)",
         )
         .bind(types)
         .bind(ids)
         .bind(sequences)
         .bind(names)
+        .bind(versions)
         .bind(payloads)
         .bind(metadata)
         .execute(&self.pool)
