@@ -3,6 +3,24 @@
 //!
 //! It shares no code with the read side: who checks the books does not ask those who keep them.
 
+pub mod checkpoint;
+mod error;
+mod key;
+pub mod leaf;
+mod proof;
+pub mod query;
 pub mod reconcile;
 pub mod replay;
+mod seal;
+mod store;
+mod tiles;
+mod tree;
 pub mod what_if;
+
+pub use checkpoint::{CheckpointError, CopyError, SignedCheckpoint};
+pub use error::AuditError;
+pub use key::{AuditKey, KeyError, PublicKey};
+pub use proof::{
+    ConsistencyProof, InclusionProof, ProofError, Proven, check_consistency, check_proof, check_proof_of,
+};
+pub use seal::{Refusal, SealError, SealState, Sealed, Sealer, SealerOptions, SealerStatus};

@@ -1,10 +1,10 @@
-//! How an append wakes the relay of the same process.
+//! How an append wakes those in the same process who wait for one.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// Tells the relay in this process that something was appended. A hint only: without it the relay polls.
+/// Tells the relay and the sealer in this process that something was appended. A hint only: without it they poll.
 #[derive(Clone, Debug)]
 pub struct AppendSignal {
     newest: Arc<watch::Sender<i64>>,
@@ -27,7 +27,8 @@ impl AppendSignal {
     }
 
     /// Notices what is appended from now on.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<i64> {
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<i64> {
         self.newest.subscribe()
     }
 }
