@@ -198,12 +198,9 @@ pub fn decode(
         source,
     };
     let text = upcast::text(event_type, event_version, payload).map_err(|error| match error {
-        UpcastError::UnknownVersion { newest } => DecodeError::UnknownVersion {
-            position,
-            event_type: event_type.to_owned(),
-            event_version: event_version.to_owned(),
-            newest,
-        },
+        UpcastError::UnknownVersion { event_type, event_version, newest } => {
+            DecodeError::UnknownVersion { position, event_type, event_version, newest }
+        }
         UpcastError::Json(source) => unreadable(source),
     })?;
     match aggregate_type {

@@ -13,3 +13,4 @@ mod merchants;
 mod order;
 mod outages;
 mod support;
+mod versions;

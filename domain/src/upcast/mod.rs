@@ -59,8 +59,12 @@ const STEPS: &[Step] = &[
 #[derive(Debug, thiserror::Error)]
 pub enum UpcastError {
     /// No version that this program has ever written, most likely one of a newer program.
-    #[error("this program reads version {newest} and older")]
+    #[error("{event_type} v{event_version} is unknown; this program reads v{newest} and older: use a newer one")]
     UnknownVersion {
+        /// The event's type.
+        event_type: String,
+        /// Its version.
+        event_version: String,
         /// The newest version of the type.
         newest: &'static str,
     },
@@ -121,7 +125,8 @@ fn pending_steps(event_type: &str, version: &str) -> Result<Option<impl Iterator
         newest = step.to;
     }
     if !found {
-        return Err(UpcastError::UnknownVersion { newest });
+        let (event_type, event_version) = (event_type.to_owned(), version.to_owned());
+        return Err(UpcastError::UnknownVersion { event_type, event_version, newest });
     }
     let from = version.to_owned();
     Ok(edits.then(|| steps_of(event_type).skip_while(move |step| step.from != from)))
