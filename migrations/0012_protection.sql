@@ -18,7 +18,6 @@ DECLARE
     protected text;
 BEGIN
     FOREACH protected IN ARRAY ARRAY['events', 'claims', 'audit_tiles', 'audit_checkpoints'] LOOP
-        CONTINUE WHEN to_regclass(protected) IS NULL;
         EXECUTE format('CREATE TRIGGER protect BEFORE UPDATE OR DELETE OR TRUNCATE ON %I
                         FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()', protected);
     END LOOP;

@@ -123,5 +123,12 @@ impl Administration {
 async fn open_vault(pool: &PgPool, master_key: &MasterKey) -> anyhow::Result<Vault> {
     let vault = Vault::new(pool.clone(), master_key.subkey(purpose::SECRETS));
     vault.check_key().await.context("the master key does not open the stored secrets")?;
+    let resealed = vault.reseal().await.context("cannot bring the stored secrets under their subjects' keys")?;
+    if resealed.resealed > 0 {
+        tracing::info!(secrets = resealed.resealed, "stored secrets are under keys of their subjects now");
+    }
+    if resealed.damaged > 0 {
+        tracing::error!(secrets = resealed.damaged, "stored secrets are damaged and do not open");
+    }
     Ok(vault)
 }

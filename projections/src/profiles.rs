@@ -40,7 +40,7 @@ impl Profiles for Vault {
     async fn profile(&self, reference: SecretRef) -> Result<Option<Profile>, ProfileError> {
         let opened = match self.open(reference.as_uuid()).await {
             Ok(opened) => opened,
-            Err(VaultError::NotFound(_)) => return Ok(None),
+            Err(VaultError::NotFound(_) | VaultError::Forgotten(_)) => return Ok(None),
             Err(VaultError::Database(error)) => return Err(ProfileError::Unavailable(error)),
             Err(error) => return Err(ProfileError::Unreadable(error.into())),
         };

@@ -1,5 +1,6 @@
 //! What can go wrong, as types.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use uuid::Uuid;
@@ -12,11 +13,25 @@ pub enum VaultError {
     /// Nothing is stored under this reference, or it was deleted.
     #[error("no secret is stored under {0}")]
     NotFound(Uuid),
-    /// The row was sealed with another key.
-    #[error("secret {reference} was sealed with the key {expected}, this vault has the key {given}")]
-    WrongKey {
+    /// It belonged to a subject whose key was destroyed: nobody can open it, nor store anything for that subject.
+    #[error("subject {0} was forgotten")]
+    Forgotten(Uuid),
+    /// There is no key for the subject that the row names: a part of the vault's tables was lost, or the row altered.
+    #[error("secret {reference} needs the key of subject {subject}, which is not there")]
+    NoSubjectKey {
         /// The row.
         reference: Uuid,
+        /// Whom it belongs to.
+        subject: Uuid,
+    },
+    /// The key of this subject is not what was stored.
+    #[error("the key of subject {0} is not what was stored for it")]
+    TamperedSubjectKey(Uuid),
+    /// The row was sealed with another key.
+    #[error("{what} was sealed with the key {expected}, this vault has the key {given}")]
+    WrongKey {
+        /// The row.
+        what: Sealed,
         /// Fingerprint of the key that would open it, as the row says.
         expected: String,
         /// Fingerprint of the key that was tried.
@@ -39,6 +54,24 @@ pub enum VaultError {
     /// The database failed; nothing is known about the value.
     #[error("the table of secrets cannot be reached")]
     Database(#[from] sqlx::Error),
+}
+
+/// A row that needs a master key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sealed {
+    /// The secret under this reference.
+    Secret(Uuid),
+    /// The key of this subject.
+    SubjectKey(Uuid),
+}
+
+impl fmt::Display for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Secret(reference) => write!(f, "secret {reference}"),
+            Self::SubjectKey(subject) => write!(f, "the key of subject {subject}"),
+        }
+    }
 }
 
 /// Why a text or file content is not a key. Never quotes what it was given.

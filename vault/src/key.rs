@@ -152,6 +152,16 @@ impl VaultKey {
         strong(Zeroizing::new(bytes)).map(Self::from_key_bytes)
     }
 
+    /// A key from a slice that was opened from a sealed row.
+    pub(crate) fn from_slice(bytes: &[u8]) -> Result<Self, KeyError> {
+        let mut key = KeyBytes::default();
+        if bytes.len() != KEY_BYTES {
+            return Err(KeyError::Malformed);
+        }
+        key.copy_from_slice(bytes);
+        strong(key).map(Self::from_key_bytes)
+    }
+
     /// Fingerprint of the master key that this key comes from, or of itself if it was not derived.
     #[must_use]
     pub const fn id(&self) -> KeyId {
@@ -162,6 +172,11 @@ impl VaultKey {
     #[must_use]
     pub fn signing_seed(&self) -> Zeroizing<[u8; KEY_BYTES]> {
         self.derive("signing")
+    }
+
+    /// The bytes, for sealing them under another key.
+    pub(crate) fn expose(&self) -> &[u8] {
+        self.bytes.as_slice()
     }
 
     /// The bytes for one use of this key; different uses get independent bytes.

@@ -100,11 +100,15 @@ async fn on_tables(connection: &mut PgConnection, role: &str) -> Result<Vec<Stri
 
 async fn on_sequences(connection: &mut PgConnection, role: &str) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar(
-        "SELECT format('GRANT USAGE ON SEQUENCE %I.%I TO %I', schema.nspname, class.relname, $1)
+        "SELECT format('GRANT USAGE, SELECT, UPDATE ON SEQUENCE %I.%I TO %I', schema.nspname, class.relname, $1)
          FROM pg_class AS class
          JOIN pg_namespace AS schema ON schema.oid = class.relnamespace
-         WHERE schema.nspname = current_schema() AND class.relkind = 'S'
-           AND NOT has_sequence_privilege($1, class.oid, 'USAGE')
+         -- The order matters: the function fails on what is no sequence.
+         WHERE CASE WHEN schema.nspname = current_schema() AND class.relkind = 'S'
+                    THEN NOT (has_sequence_privilege($1, class.oid, 'USAGE')
+                              AND has_sequence_privilege($1, class.oid, 'SELECT')
+                              AND has_sequence_privilege($1, class.oid, 'UPDATE'))
+                    ELSE false END
          ORDER BY class.relname",
     )
     .bind(role)
