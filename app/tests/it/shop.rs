@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use wopay_testkit::{
-    Anvil, AnvilOptions, HttpReceiver, Mining, Received, TestDatabase, TestNats, Token, TokenKind, anvil, database,
+    Anvil, AnvilOptions, HttpReceiver, Mining, Received, TestDatabase, TestNats, Token, TokenKind, anvil, empty_database,
     eventually, http_receiver, nats,
 };
 
 use crate::gateway::{Gateway, client};
+use crate::roles::Roles;
 
 /// Everything that a payment needs, with the gateway serving.
 pub(crate) struct Shop {
@@ -32,14 +33,16 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Shop {
     pub(crate) async fn open(mining: Mining) -> Self {
-        let (database, nats, receiver) = tokio::join!(database(), nats(), http_receiver());
+        let (database, nats, receiver) = tokio::join!(empty_database(), nats(), http_receiver());
+        // Everything that these tests do, they do as a role that owns nothing.
+        let roles = Roles::of(&database).await;
         let chain = anvil(AnvilOptions { mining, ..AnvilOptions::default() }).await;
         let token = chain.deploy_token(TokenKind::Silent, "USDT", 6).await;
         let payer = chain.accounts[1].clone();
         chain.mint(&token, &payer, token.whole(1_000_000_000)).await;
         let settings = format!(
             r#"
-database_url = "{}"
+{}
 nats_url = "{}"
 [webhooks]
 allow_networks = ["127.0.0.0/8"]
@@ -58,7 +61,7 @@ symbol = "USDT"
 contract = "{}"
 decimals = 6
 "#,
-            database.url, nats.url, chain.url, token.address
+            roles.settings(), nats.url, chain.url, token.address
         );
         let mut gateway = Gateway::new(&settings).await;
         gateway.start().await;
