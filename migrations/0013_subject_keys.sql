@@ -39,3 +39,7 @@ CREATE TABLE webhook_forgotten (
     position     bigint      NOT NULL,
     forgotten_at timestamptz NOT NULL
 );
+
+-- A merchant's row says when it was forgotten. Written by the crate `projections`.
+ALTER TABLE merchants DROP CONSTRAINT merchants_status_check;
+ALTER TABLE merchants ADD CONSTRAINT merchants_status_check CHECK (status IN ('active', 'suspended', 'forgotten'));

@@ -181,6 +181,7 @@ pub(crate) fn of_merchant(event: &MerchantEvent) -> String {
         MerchantEvent::WebhookConfigured(_) => "Webhooks go there from now on, signed with this secret.",
         MerchantEvent::MerchantSuspended(_) => "Its requests are refused; money that arrives is still recorded.",
         MerchantEvent::MerchantReinstated(_) => "Its requests are served again.",
+        MerchantEvent::MerchantForgotten(_) => "Its keys are useless, and the key of its personal data is destroyed.",
     }
     .to_owned()
 }

@@ -198,6 +198,7 @@ const fn merchant_effective_at(event: &MerchantEvent) -> Timestamp {
         MerchantEvent::WebhookConfigured(event) => event.at,
         MerchantEvent::MerchantSuspended(event) => event.at,
         MerchantEvent::MerchantReinstated(event) => event.at,
+        MerchantEvent::MerchantForgotten(event) => event.at,
     }
 }
 

@@ -48,6 +48,12 @@ pub enum MerchantCommand {
         /// Now.
         at: Timestamp,
     },
+    /// Forget who it is, for ever: its keys become useless, and whoever asked destroys the key of its personal data and
+    /// secrets once this is recorded. Money that arrives is still recorded.
+    Forget {
+        /// Now.
+        at: Timestamp,
+    },
 }
 
 /// Registers a merchant.

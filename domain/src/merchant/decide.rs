@@ -3,10 +3,11 @@
 use super::command::MerchantCommand;
 use super::error::MerchantError;
 use super::event::{
-    ApiKeyIssued, ApiKeyRevoked, MerchantEvent, MerchantRegistered, MerchantReinstated, MerchantSuspended,
-    WebhookConfigured,
+    ApiKeyIssued, ApiKeyRevoked, MerchantEvent, MerchantForgotten, MerchantRegistered, MerchantReinstated,
+    MerchantSuspended, WebhookConfigured,
 };
-use super::state::{Merchant, WebhookSettings};
+use super::state::{Merchant, MerchantState, WebhookSettings};
+use crate::Timestamp;
 
 /// The events that follow from a command, none if it changes nothing.
 ///
@@ -26,6 +27,12 @@ pub fn decide(merchant: &Merchant, command: MerchantCommand) -> Result<Vec<Merch
     };
     let events = match command {
         MerchantCommand::Register(_) => return Err(MerchantError::AlreadyRegistered),
+        MerchantCommand::Forget { at } => return Ok(forget(state, at)),
+        // What is said twice stays an answer, not an error.
+        MerchantCommand::RevokeApiKey { key_id, .. } if state.forgotten_at.is_some() => {
+            return state.api_keys.contains_key(&key_id).then(Vec::new).ok_or(MerchantError::ApiKeyNotFound(key_id));
+        }
+        _ if state.forgotten_at.is_some() => return Err(MerchantError::Forgotten),
         MerchantCommand::IssueApiKey { key_id, prefix, secret, at } => {
             if state.api_keys.contains_key(&key_id) {
                 return Err(MerchantError::ApiKeyExists(key_id));
@@ -52,4 +59,14 @@ pub fn decide(merchant: &Merchant, command: MerchantCommand) -> Result<Vec<Merch
         }
     };
     Ok(events.into_iter().collect())
+}
+
+/// Every live key ends with it, each by an event of its own, so that whoever knows only keys sees them end.
+fn forget(state: &MerchantState, at: Timestamp) -> Vec<MerchantEvent> {
+    if state.forgotten_at.is_some() {
+        return Vec::new();
+    }
+    let live = state.api_keys.iter().filter(|(_, key)| key.revoked_at.is_none());
+    let revoked = live.map(|(&key_id, _)| MerchantEvent::ApiKeyRevoked(ApiKeyRevoked { key_id, at }));
+    revoked.chain([MerchantEvent::MerchantForgotten(MerchantForgotten { at })]).collect()
 }

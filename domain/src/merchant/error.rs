@@ -14,6 +14,9 @@ pub enum MerchantError {
     /// An id was used twice.
     #[error("the API key {0} exists already")]
     ApiKeyExists(ApiKeyId),
+    /// Nothing can be changed about it any more.
+    #[error("the merchant was forgotten")]
+    Forgotten,
     /// No such key.
     #[error("the merchant has no API key {0}")]
     ApiKeyNotFound(ApiKeyId),

@@ -23,6 +23,8 @@ pub enum MerchantEvent {
     MerchantSuspended(MerchantSuspended),
     /// Its requests are served again.
     MerchantReinstated(MerchantReinstated),
+    /// Who it is was forgotten, for ever.
+    MerchantForgotten(MerchantForgotten),
 }
 
 /// See [`MerchantEvent::MerchantRegistered`].
@@ -87,6 +89,13 @@ pub struct MerchantReinstated {
     pub at: Timestamp,
 }
 
+/// See [`MerchantEvent::MerchantForgotten`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MerchantForgotten {
+    /// When.
+    pub at: Timestamp,
+}
+
 impl MerchantEvent {
     /// The event's name in storage and subjects.
     #[must_use]
@@ -98,6 +107,7 @@ impl MerchantEvent {
             Self::WebhookConfigured(_) => "WebhookConfigured",
             Self::MerchantSuspended(_) => "MerchantSuspended",
             Self::MerchantReinstated(_) => "MerchantReinstated",
+            Self::MerchantForgotten(_) => "MerchantForgotten",
         }
     }
 }

@@ -17,6 +17,7 @@ pub fn evolve(merchant: &mut Merchant, event: MerchantEvent) {
                 webhook: None,
                 suspended: None,
                 registered_at: registered.at,
+                forgotten_at: None,
             }));
         }
         (Some(state), event) => state.apply(event),
@@ -45,6 +46,9 @@ impl MerchantState {
             }
             MerchantEvent::MerchantSuspended(suspended) => self.suspended = Some(suspended.reason),
             MerchantEvent::MerchantReinstated(_) => self.suspended = None,
+            MerchantEvent::MerchantForgotten(forgotten) => {
+                self.forgotten_at.get_or_insert(forgotten.at);
+            }
         }
     }
 }

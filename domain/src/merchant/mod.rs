@@ -17,8 +17,8 @@ pub use command::{MerchantCommand, RegisterMerchant};
 pub use decide::decide;
 pub use error::MerchantError;
 pub use event::{
-    ApiKeyIssued, ApiKeyRevoked, MerchantEvent, MerchantRegistered, MerchantReinstated, MerchantSuspended,
-    WebhookConfigured,
+    ApiKeyIssued, ApiKeyRevoked, MerchantEvent, MerchantForgotten, MerchantRegistered, MerchantReinstated,
+    MerchantSuspended, WebhookConfigured,
 };
 pub use evolve::evolve;
 pub use state::{ApiKey, Merchant, MerchantPolicy, MerchantState, WebhookSettings};

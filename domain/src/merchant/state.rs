@@ -38,13 +38,16 @@ pub struct MerchantState {
     pub suspended: Option<String>,
     /// When it was registered.
     pub registered_at: Timestamp,
+    /// When who it is was forgotten.
+    #[serde(default)]
+    pub forgotten_at: Option<Timestamp>,
 }
 
 impl MerchantState {
     /// Whether requests with this key are served.
     #[must_use]
     pub fn accepts(&self, key: ApiKeyId) -> bool {
-        self.suspended.is_none() && self.api_keys.get(&key).is_some_and(|key| key.revoked_at.is_none())
+        self.suspended.is_none() && self.forgotten_at.is_none() && self.api_keys.get(&key).is_some_and(|key| key.revoked_at.is_none())
     }
 }
 

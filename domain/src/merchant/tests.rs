@@ -97,3 +97,26 @@ fn a_suspended_merchant_accepts_no_key_until_reinstated() {
     assert!(merchant.state().unwrap().accepts(key(1)));
     assert_eq!(when(vec![register(), reinstate()]).1, Ok(vec![]));
 }
+
+#[test]
+fn a_forgotten_merchant_loses_its_keys_and_changes_no_more() {
+    let forget = || MerchantCommand::Forget { at: at(6) };
+    let revoke = |number| MerchantCommand::RevokeApiKey { key_id: key(number), at: at(7) };
+    let (merchant, events) = when(vec![register(), issue(1), issue(2), issue(3), revoke(2), forget()]);
+    assert_eq!(events, Ok(vec!["ApiKeyRevoked", "ApiKeyRevoked", "MerchantForgotten"]));
+    let state = merchant.state().unwrap();
+    assert!((1..4).all(|number| !state.accepts(key(number)) && state.api_keys[&key(number)].revoked_at.is_some()));
+    assert_eq!(state.forgotten_at, Some(at(6)));
+
+    let forgotten = |command| when(vec![register(), issue(1), forget(), command]).1;
+    assert_eq!(forgotten(forget()), Ok(vec![]));
+    assert_eq!(forgotten(revoke(1)), Ok(vec![]));
+    assert_eq!(forgotten(revoke(2)), Err(MerchantError::ApiKeyNotFound(key(2))));
+    let suspend = MerchantCommand::Suspend { reason: "fraud".to_owned(), at: at(7) };
+    let configure = MerchantCommand::ConfigureWebhook { url: None, secret: secret(2), at: at(7) };
+    for command in [issue(9), suspend, MerchantCommand::Reinstate { at: at(7) }, configure] {
+        assert_eq!(forgotten(command), Err(MerchantError::Forgotten));
+    }
+    assert_eq!(when(vec![register(), forget()]).1, Ok(vec!["MerchantForgotten"]));
+    assert_eq!(when(vec![forget()]).1, Err(MerchantError::NotFound));
+}

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use wopay_domain::merchant::{ApiKeyIssued, ApiKeyRevoked, MerchantEvent, MerchantRegistered};
 use wopay_domain::{MerchantId, Timestamp};
 
-use super::FORGOTTEN;
+use super::{FORGOTTEN, FORGOTTEN_STATUS};
 use crate::batch::Batch;
 use crate::decode::storable;
 use crate::error::{ApplyError, PoisonError};
@@ -83,6 +83,11 @@ impl<'a> Changes<'a> {
             MerchantEvent::MerchantReinstated(reinstated) => {
                 status = Some("active");
                 reinstated.at
+            }
+            MerchantEvent::MerchantForgotten(forgotten) => {
+                webhook_url = Some(None);
+                status = Some(FORGOTTEN_STATUS);
+                forgotten.at
             }
         };
         let touched = self.touched.entry(id).or_insert(Touched { webhook_url, status, updated_at: at, position });
@@ -183,7 +188,9 @@ async fn update_merchants(
 ) -> Result<u64, sqlx::Error> {
     let statement = "
         UPDATE merchants
-        SET webhook_url = CASE WHEN touched.sets_webhook THEN touched.webhook_url ELSE merchants.webhook_url END,
+        SET name        = CASE WHEN touched.status = $7 THEN $8 ELSE merchants.name END,
+            email       = CASE WHEN touched.status = $7 THEN NULL ELSE merchants.email END,
+            webhook_url = CASE WHEN touched.sets_webhook THEN touched.webhook_url ELSE merchants.webhook_url END,
             status      = COALESCE(touched.status, merchants.status),
             api_key     = newest.prefix,
             api_secret  = newest.secret,
@@ -207,6 +214,8 @@ async fn update_merchants(
         .bind(rows().map(|row| row.status).collect::<Vec<_>>())
         .bind(rows().map(|row| row.updated_at).collect::<Vec<_>>())
         .bind(rows().map(|row| row.position).collect::<Vec<_>>())
+        .bind(FORGOTTEN_STATUS)
+        .bind(FORGOTTEN)
         .execute(connection)
         .await?;
     Ok(done.rows_affected())

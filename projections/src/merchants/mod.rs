@@ -9,3 +9,6 @@ pub use query::{MerchantRow, find, list};
 
 /// The name of a merchant whose profile was forgotten.
 pub const FORGOTTEN: &str = "[forgotten]";
+
+/// The status of a merchant that was forgotten.
+const FORGOTTEN_STATUS: &str = "forgotten";

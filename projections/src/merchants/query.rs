@@ -4,6 +4,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 use wopay_domain::{MerchantId, SecretRef, Timestamp};
 
+use super::FORGOTTEN_STATUS;
 use crate::handler::FOLLOWER;
 use crate::page::{Cursor, Page, as_of, page};
 
@@ -24,6 +25,8 @@ pub struct MerchantRow {
     pub webhook_url: Option<String>,
     /// Whether its requests are refused.
     pub suspended: bool,
+    /// Whether it was forgotten, for ever.
+    pub forgotten: bool,
     /// When it was registered.
     pub created_at: Timestamp,
     /// When its last event happened.
@@ -70,6 +73,7 @@ pub async fn list(pool: &PgPool, cursor: Option<&Cursor>, limit: u16) -> Result<
 
 fn merchant(row: &PgRow) -> Result<MerchantRow, sqlx::Error> {
     let api_secret: Option<uuid::Uuid> = row.try_get("api_secret")?;
+    let status: String = row.try_get("status")?;
     Ok(MerchantRow {
         id: MerchantId::from_uuid(row.try_get("id")?),
         name: row.try_get("name")?,
@@ -77,7 +81,8 @@ fn merchant(row: &PgRow) -> Result<MerchantRow, sqlx::Error> {
         api_key_prefix: row.try_get("api_key")?,
         api_secret: api_secret.map(SecretRef::from_uuid),
         webhook_url: row.try_get("webhook_url")?,
-        suspended: row.try_get::<String, _>("status")? == "suspended",
+        suspended: status == "suspended",
+        forgotten: status == FORGOTTEN_STATUS,
         created_at: row.try_get("created_at")?,
         updated_at: row.try_get("updated_at")?,
         position: row.try_get("position")?,

@@ -74,11 +74,15 @@ impl Planner {
         let created = creations(tx, events).await?;
         let merchants: Vec<MerchantId> = created.values().map(|created| created.merchant_id).collect();
         let endpoints = store::endpoints(tx, &merchants).await?;
+        let forgotten = store::forgotten(tx, &merchants).await?;
         let mut planned = Vec::with_capacity(events.len());
         for event in events {
             let created = created
                 .get(&event.payment)
                 .ok_or_else(|| poison(event.position, PlanError::NoCreation(event.payment)))?;
+            if forgotten.get(&created.merchant_id).is_some_and(|position| *position < event.position) {
+                continue;
+            }
             planned.extend(deliveries(event, created, endpoints.get(&created.merchant_id)));
         }
         if store::insert(tx, &planned).await? > 0 {
@@ -107,6 +111,12 @@ impl EventHandler for Planner {
                     // What came before goes where webhooks went before.
                     self.plan(tx, &std::mem::take(&mut waiting)).await?;
                     configure(tx, recorded, &configured).await?;
+                }
+                LedgerEvent::Merchant(MerchantEvent::MerchantForgotten(forgotten)) => {
+                    self.plan(tx, &std::mem::take(&mut waiting)).await?;
+                    let merchant = merchant_id(recorded)?;
+                    let given_up = store::forget(tx, merchant, position, forgotten.at).await?;
+                    tracing::info!(%merchant, given_up, "webhooks: a forgotten merchant is told nothing more");
                 }
                 LedgerEvent::Merchant(
                     MerchantEvent::MerchantRegistered(_)
@@ -143,11 +153,14 @@ async fn configure(
     recorded: &RecordedEvent,
     configured: &WebhookConfigured,
 ) -> Result<(), HandlerError> {
-    let merchant = recorded.aggregate_id.parse().map_err(|source| {
+    Ok(store::configure(tx, merchant_id(recorded)?, recorded.position, configured).await?)
+}
+
+fn merchant_id(recorded: &RecordedEvent) -> Result<MerchantId, HandlerError> {
+    recorded.aggregate_id.parse().map_err(|source| {
         let id = recorded.aggregate_id.clone();
         poison(recorded.position, PlanError::AggregateId { aggregate_type: "merchant", id, source })
-    })?;
-    Ok(store::configure(tx, merchant, recorded.position, configured).await?)
+    })
 }
 
 /// How the payments of these events were opened: one query however many.

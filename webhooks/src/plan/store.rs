@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sqlx::PgConnection;
 use uuid::Uuid;
 use wopay_domain::merchant::WebhookConfigured;
-use wopay_domain::{MerchantId, PaymentId};
+use wopay_domain::{MerchantId, PaymentId, Timestamp};
 
 use crate::announcement::Planned;
 
@@ -43,6 +43,47 @@ pub(super) async fn configure(
     .execute(tx)
     .await?;
     Ok(())
+}
+
+/// Remembers that a merchant was forgotten: drops its settings and gives up what waits for it. Says how many deliveries
+/// those were.
+pub(super) async fn forget(
+    tx: &mut PgConnection,
+    merchant: MerchantId,
+    position: i64,
+    at: Timestamp,
+) -> Result<u64, sqlx::Error> {
+    let given_up = sqlx::query(
+        "WITH forgotten AS (
+             INSERT INTO webhook_forgotten (merchant_id, position, forgotten_at)
+             VALUES ($1, $2, $3)
+             ON CONFLICT (merchant_id) DO NOTHING
+         ), dropped AS (
+             DELETE FROM webhook_endpoints WHERE merchant_id = $1
+         )
+         UPDATE webhook_deliveries SET state = 'disabled', lease = NULL, settled_at = now()
+         WHERE state = 'pending' AND merchant_id = $1",
+    )
+    .bind(merchant.as_uuid())
+    .bind(position)
+    .bind(at)
+    .execute(tx)
+    .await?;
+    Ok(given_up.rows_affected())
+}
+
+/// Which of these merchants were forgotten, and at which position.
+pub(super) async fn forgotten(
+    tx: &mut PgConnection,
+    merchants: &[MerchantId],
+) -> Result<HashMap<MerchantId, i64>, sqlx::Error> {
+    let ids: Vec<Uuid> = merchants.iter().map(MerchantId::as_uuid).collect();
+    let rows: Vec<(Uuid, i64)> =
+        sqlx::query_as("SELECT merchant_id, position FROM webhook_forgotten WHERE merchant_id = ANY ($1)")
+            .bind(ids)
+            .fetch_all(tx)
+            .await?;
+    Ok(rows.into_iter().map(|(id, position)| (MerchantId::from_uuid(id), position)).collect())
 }
 
 /// The settings of these merchants.
