@@ -12,7 +12,6 @@ use crate::error::{ApplyError, PoisonError};
 /// Where an event stands in the ledger.
 pub(crate) struct Header {
     pub(crate) position: i64,
-    pub(crate) aggregate_type: String,
     pub(crate) aggregate_id: String,
     pub(crate) event_type: String,
     pub(crate) recorded_at: Timestamp,
@@ -36,7 +35,6 @@ impl Events {
         for event in events {
             let header = Header {
                 position: event.position,
-                aggregate_type: event.aggregate_type.clone(),
                 aggregate_id: event.aggregate_id.clone(),
                 event_type: event.event_type.clone(),
                 recorded_at: event.recorded_at,
@@ -50,7 +48,6 @@ impl Events {
     pub(crate) fn read_next(&mut self, event: &EventRef<'_>) -> Result<(), ApplyError> {
         let header = Header {
             position: event.position,
-            aggregate_type: event.aggregate_type.to_owned(),
             aggregate_id: event.aggregate_id.to_owned(),
             event_type: event.event_type.to_owned(),
             recorded_at: event.recorded_at(),

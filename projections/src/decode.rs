@@ -8,6 +8,8 @@ use sqlx::postgres::PgRow;
 use sqlx::{ColumnIndex, Row};
 use wopay_domain::{AssetId, Money};
 
+use crate::minor::MinorTotal;
+
 /// Text that Postgres takes: it has no way to store NUL.
 pub(crate) fn storable(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
@@ -31,6 +33,12 @@ where
 /// Reads a whole-number column, selected as `::text`, as minor units.
 pub(crate) fn money(row: &PgRow, column: &str, asset: &AssetId) -> Result<Money, sqlx::Error> {
     Ok(Money::new(parsed(row, column)?, asset.clone()))
+}
+
+/// Reads a whole-number column, selected as `::text`, as a sum of minor units.
+pub(crate) fn total(row: &PgRow, column: &str) -> Result<MinorTotal, sqlx::Error> {
+    let text: &str = row.try_get(column)?;
+    MinorTotal::parse(text).ok_or_else(|| invalid(column, format!("no whole number: {text:?}")))
 }
 
 /// Reads a column that is never negative.

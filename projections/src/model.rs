@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use crate::batch::Batch;
 use crate::error::ApplyError;
 use crate::profiles::Profiles;
-use crate::{balances, merchants, payments, transactions};
+use crate::{feed, journal, merchants, payments, transactions};
 
 /// A group of tables that is folded, and can be rebuilt, without the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,13 +16,16 @@ pub enum ReadModel {
     Payments,
     /// Deposits on the chains.
     BlockchainTransactions,
-    /// The journal and its sums.
-    Balances,
+    /// The journal of double entry and its sums.
+    Journal,
+    /// Each merchant's own events, numbered.
+    Feed,
 }
 
 impl ReadModel {
     /// Every read model, in the order in which they are applied.
-    pub const ALL: [Self; 4] = [Self::Merchants, Self::Payments, Self::BlockchainTransactions, Self::Balances];
+    pub const ALL: [Self; 5] =
+        [Self::Merchants, Self::Payments, Self::BlockchainTransactions, Self::Journal, Self::Feed];
 
     /// The name at the command line.
     #[must_use]
@@ -31,7 +34,8 @@ impl ReadModel {
             Self::Merchants => "merchants",
             Self::Payments => "payments",
             Self::BlockchainTransactions => "blockchain_transactions",
-            Self::Balances => "balances",
+            Self::Journal => "journal",
+            Self::Feed => "feed",
         }
     }
 
@@ -48,7 +52,8 @@ impl ReadModel {
             Self::Merchants => &["merchants", "merchant_api_keys"],
             Self::Payments => &["payments"],
             Self::BlockchainTransactions => &["blockchain_transactions"],
-            Self::Balances => &["ledger_postings", "account_balances", "assets"],
+            Self::Journal => &["ledger_postings", "account_balances", "account_hours", "assets"],
+            Self::Feed => &["merchant_events"],
         }
     }
 
@@ -58,7 +63,7 @@ impl ReadModel {
     #[must_use]
     pub const fn version(self) -> i32 {
         match self {
-            Self::Merchants | Self::Payments | Self::BlockchainTransactions | Self::Balances => 1,
+            Self::Merchants | Self::Payments | Self::BlockchainTransactions | Self::Journal | Self::Feed => 1,
         }
     }
 
@@ -69,7 +74,8 @@ impl ReadModel {
             Self::Merchants => &["merchants_pkey", "merchant_api_keys_pkey", "idx_merchant_api_keys_merchant"],
             Self::Payments => &["payments_pkey"],
             Self::BlockchainTransactions => &["idx_blockchain_deposit"],
-            Self::Balances => &["account_balances_pkey", "assets_pkey"],
+            Self::Journal => &["idx_account_balances_account", "account_hours_pkey", "assets_pkey"],
+            Self::Feed => &["merchant_events_pkey"],
         }
     }
 
@@ -90,7 +96,8 @@ impl ReadModel {
             Self::Merchants => merchants::apply(connection, batch, profiles).await,
             Self::Payments => payments::apply(connection, batch).await,
             Self::BlockchainTransactions => transactions::apply(connection, batch).await,
-            Self::Balances => balances::apply(connection, batch).await,
+            Self::Journal => journal::apply(connection, batch).await,
+            Self::Feed => feed::apply(connection, batch).await,
         };
         applied.map_err(|error| error.refused_at(batch.first_position()))
     }

@@ -17,15 +17,15 @@ pub struct AsOf<T> {
     pub value: T,
 }
 
-/// Part of a list.
+/// Part of a list, with places of type `C`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page<T> {
+pub struct Page<T, C = Cursor> {
     /// Every event up to this position counts, none after it does.
     pub as_of_position: i64,
     /// In the list's order.
     pub items: Vec<T>,
     /// Where the next page begins; `None` after the last.
-    pub next: Option<Cursor>,
+    pub next: Option<C>,
 }
 
 /// A place in a list that is ordered by creation: right after this item. Its text is opaque to callers and stays valid
@@ -90,7 +90,7 @@ fn is_null(row: &PgRow, column: &str) -> Result<bool, sqlx::Error> {
 }
 
 /// Cuts an answer of up to `limit + 1` items into a page of `limit`.
-pub(crate) fn page<T>(answer: AsOf<Vec<T>>, limit: u16, cursor: impl Fn(&T) -> Cursor) -> Page<T> {
+pub(crate) fn page<T, C>(answer: AsOf<Vec<T>>, limit: u16, cursor: impl Fn(&T) -> C) -> Page<T, C> {
     let AsOf { as_of_position, value: mut items } = answer;
     let limit = usize::from(limit);
     let more = items.len() > limit;

@@ -1,7 +1,6 @@
-//! The read model `balances`: the journal of double entry, its sums by account and asset, and what is on its way.
+//! What merchants have and what is on its way to them, from the journal and from the deposits that are seen. No tables of
+//! its own: the books themselves are the read model [`journal`](crate::journal).
 
-mod apply;
 mod query;
 
-pub(crate) use apply::apply;
-pub use query::{BalanceRow, TrialBalanceRow, of_merchant, trial_balance};
+pub use query::{BalanceRow, of_merchant};

@@ -1,11 +1,11 @@
-//! Reads balances.
+//! Reads a merchant's balances.
 
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 use wopay_domain::ledger::Account;
 use wopay_domain::{AssetId, ChainName, MerchantId};
 
-use crate::decode::{invalid, parsed, unsigned};
+use crate::decode::{parsed, total, unsigned};
 use crate::handler::FOLLOWER;
 use crate::minor::MinorTotal;
 use crate::page::{AsOf, as_of};
@@ -21,21 +21,10 @@ pub struct BalanceRow {
     pub decimals: u8,
     /// The chain it lives on.
     pub chain: ChainName,
-    /// Posted: what we owe the merchant, in minor units.
+    /// What we owe the merchant less what it has promised to give back (refunds on their way), in minor units.
     pub available: MinorTotal,
     /// Seen on the chain and not yet confirmed, in minor units. Never part of `available`.
     pub pending: MinorTotal,
-}
-
-/// The sums of the whole journal in one asset.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrialBalanceRow {
-    /// The asset.
-    pub asset: AssetId,
-    /// All debits, in minor units.
-    pub debit: MinorTotal,
-    /// All credits, in minor units. Equal to the debits, or the books are wrong.
-    pub credit: MinorTotal,
 }
 
 /// What a merchant has, by asset: every asset in which money was ever booked for it, or is on its way.
@@ -45,7 +34,7 @@ pub struct TrialBalanceRow {
 pub async fn of_merchant(pool: &PgPool, merchant: MerchantId) -> Result<AsOf<Vec<BalanceRow>>, sqlx::Error> {
     let statement = "
         WITH posted AS (
-            SELECT asset, credit_minor - debit_minor AS minor
+            SELECT asset, posted_credit_minor - posted_debit_minor - pending_debit_minor AS minor
             FROM account_balances
             WHERE account = $1
         ),
@@ -79,26 +68,6 @@ pub async fn of_merchant(pool: &PgPool, merchant: MerchantId) -> Result<AsOf<Vec
     as_of(&rows, "asset", balance)
 }
 
-/// The sums of the journal, by asset, of all merchants together: debits equal credits.
-///
-/// # Errors
-/// When the database cannot be asked.
-pub async fn trial_balance(pool: &PgPool) -> Result<AsOf<Vec<TrialBalanceRow>>, sqlx::Error> {
-    let statement = "
-        SELECT head.as_of_position, total.*
-        FROM (SELECT COALESCE((SELECT position FROM follower_checkpoints WHERE name = $1), 0) AS as_of_position) AS head
-        LEFT JOIN LATERAL (
-            SELECT asset, sum(debit_minor)::text AS debit, sum(credit_minor)::text AS credit
-            FROM account_balances
-            GROUP BY asset
-        ) AS total ON true
-        ORDER BY total.asset";
-    let rows = sqlx::query(statement).bind(FOLLOWER).fetch_all(pool).await?;
-    as_of(&rows, "asset", |row| {
-        Ok(TrialBalanceRow { asset: parsed(row, "asset")?, debit: total(row, "debit")?, credit: total(row, "credit")? })
-    })
-}
-
 fn balance(row: &PgRow) -> Result<BalanceRow, sqlx::Error> {
     Ok(BalanceRow {
         asset: parsed(row, "asset")?,
@@ -108,9 +77,4 @@ fn balance(row: &PgRow) -> Result<BalanceRow, sqlx::Error> {
         available: total(row, "available")?,
         pending: total(row, "pending")?,
     })
-}
-
-fn total(row: &PgRow, column: &str) -> Result<MinorTotal, sqlx::Error> {
-    let text: String = row.try_get(column)?;
-    MinorTotal::parse(&text).ok_or_else(|| invalid(column, format!("no whole number: {text:?}")))
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use wopay_domain::payment::{DepositStage, PaymentCommand, PaymentStatus};
 use wopay_domain::{Money, PaymentId};
 use wopay_projections::payments::{self, PaymentFilter};
-use wopay_projections::{balances, chain_heads, lag, transactions};
+use wopay_projections::{AsOfPoint, balances, chain_heads, journal, lag, transactions};
 
 use crate::support::{TestLedger, asset, at, block, create, merchant_id, report, settle, tx_hash};
 
@@ -120,7 +120,7 @@ async fn an_empty_ledger_answers_as_of_zero() {
     let list = payments::list(&ledger.pool, merchant_id(0), &PaymentFilter::default(), None, 10).await.unwrap();
     assert_eq!((list.as_of_position, list.items, list.next), (0, vec![], None));
     assert_eq!(balances::of_merchant(&ledger.pool, merchant_id(0)).await.unwrap().as_of_position, 0);
-    assert_eq!(balances::trial_balance(&ledger.pool).await.unwrap().value, []);
+    assert_eq!(journal::trial_balance(&ledger.pool, AsOfPoint::NOW).await.unwrap().value, []);
     assert_eq!(lag(&ledger.pool).await.unwrap().events(), 0);
 }
 

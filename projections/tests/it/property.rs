@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use wopay_projections::rebuild;
+use wopay_projections::{ReadModel, rebuild};
 
 use crate::support::{NoProfiles, TestLedger, assert_projected, clear, run, snapshot, steps};
 
@@ -27,7 +27,7 @@ fn rows_follow_from_the_events_alone() {
                 ledger.project_in(&other_sizes).await;
                 assert_eq!(snapshot(&ledger.pool).await, rows, "in batches of {other_sizes:?}");
             }
-            for name in [Some("payments"), Some("balances"), Some("blockchain_transactions"), Some("merchants"), None] {
+            for name in ReadModel::ALL.map(|model| Some(model.as_str())).into_iter().chain([None]) {
                 rebuild(&ledger.pool, &NoProfiles, name, |_| {}).await.unwrap();
                 assert_eq!(snapshot(&ledger.pool).await, rows, "rebuilt {name:?}");
             }

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 use wopay_domain::payment::{DepositStage, DepositState, Disposition, HoldReason, PaymentCommand};
 use wopay_domain::{Money, PaymentId};
-use wopay_projections::{balances, transactions};
+use wopay_projections::{AsOfPoint, balances, journal, transactions};
 
 use crate::support::{TestLedger, asset, at, block, create, merchant_id, native, report};
 
@@ -47,9 +47,11 @@ async fn money_that_nobody_asked_for_is_shown_and_not_counted() {
     assert_eq!(rows[0].amount, Money::new(42, native()));
     assert_eq!((&rows[0].symbol, rows[0].decimals), (&None, None));
     assert_eq!(balances::of_merchant(&ledger.pool, merchant_id(MERCHANT)).await.unwrap().value, []);
-    let books = balances::trial_balance(&ledger.pool).await.unwrap().value;
+    let books = journal::trial_balance(&ledger.pool, AsOfPoint::NOW).await.unwrap().value;
     assert_eq!(books.len(), 1);
-    assert_eq!((books[0].debit.as_u128(), books[0].credit.as_u128()), (Some(42), Some(42)));
+    let total = books[0].total;
+    assert_eq!((total.posted_debit.as_u128(), total.posted_credit.as_u128()), (Some(42), Some(42)));
+    assert_eq!((&books[0].asset.id, &books[0].asset.symbol, books[0].asset.decimals), (&native(), &None, None));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use sqlx::PgPool;
 use wopay_domain::payment::{Deposit, DepositState, Disposition, PaymentState};
 use wopay_domain::{AssetId, MerchantId};
-use wopay_projections::{balances, merchants, payments, transactions};
+use wopay_projections::{AsOfPoint, balances, journal, merchants, payments, transactions};
 
 use super::ledger::Book;
 
@@ -100,19 +100,19 @@ async fn sum(pool: &PgPool, asset: &AssetId, deposits: &[&Deposit]) -> String {
 }
 
 async fn assert_books_balance(pool: &PgPool) {
-    for row in balances::trial_balance(pool).await.unwrap().value {
-        assert_eq!(row.debit, row.credit, "{}", row.asset);
+    for books in journal::trial_balance(pool, AsOfPoint::NOW).await.unwrap().value {
+        assert!(books.is_balanced(), "{books:?}");
     }
     let wrong: Vec<String> = sqlx::query_scalar(
         "SELECT account || ' ' || asset
-         FROM account_balances
+         FROM account_balances AS balance
          FULL JOIN (
-             SELECT account, asset,
-                    COALESCE(sum(amount_minor) FILTER (WHERE side = 'debit'), 0) AS debit,
-                    COALESCE(sum(amount_minor) FILTER (WHERE side = 'credit'), 0) AS credit
-             FROM ledger_postings GROUP BY account, asset
-         ) AS journal USING (account, asset)
-         WHERE (debit_minor, credit_minor) IS DISTINCT FROM (debit, credit)",
+             SELECT balance_id AS id,
+                    COALESCE(sum(amount_minor) FILTER (WHERE layer = 'posted' AND side = 'debit'), 0) AS debit,
+                    COALESCE(sum(amount_minor) FILTER (WHERE layer = 'posted' AND side = 'credit'), 0) AS credit
+             FROM ledger_postings GROUP BY balance_id
+         ) AS journal USING (id)
+         WHERE (posted_debit_minor, posted_credit_minor) IS DISTINCT FROM (debit, credit)",
     )
     .fetch_all(pool)
     .await

@@ -1,0 +1,160 @@
+//! Which moment a question is about, on both axes: what was known (position, recorded time), and of what time (effective).
+
+use sqlx::{PgPool, Row};
+use wopay_domain::{MerchantId, Timestamp};
+
+use crate::handler::FOLLOWER;
+
+/// The moment that an answer is for. Nothing given: everything that the read side knows now.
+///
+/// A position or a recorded time says what was *known*: an answer for one that has been reached never changes. An
+/// effective time says what had *happened*, by the clocks of the chains; what is recorded later may still change it, unless
+/// a position is given, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AsOfPoint {
+    /// Every event up to this position counts. Not together with `recorded`.
+    pub position: Option<i64>,
+    /// Every event recorded at or before this moment counts.
+    pub recorded: Option<Timestamp>,
+    /// Of those, what took effect at or before this moment.
+    pub effective: Option<Timestamp>,
+}
+
+impl AsOfPoint {
+    /// Everything that the read side knows now.
+    pub const NOW: Self = Self { position: None, recorded: None, effective: None };
+
+    /// As of a position.
+    #[must_use]
+    pub const fn position(position: i64) -> Self {
+        Self { position: Some(position), ..Self::NOW }
+    }
+}
+
+/// By which clock a period is meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TimeAxis {
+    /// When the event was recorded: the ledger's own order. Periods that are over never change.
+    Recorded,
+    /// When it took effect: the block's time for deposits. What is recorded late still counts for its own period.
+    #[default]
+    Effective,
+}
+
+/// From one moment up to, and without, another. An end that is not given is open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Period {
+    /// By which clock.
+    pub axis: TimeAxis,
+    /// The first moment that belongs to it.
+    pub from: Option<Timestamp>,
+    /// The first moment that no longer does.
+    pub to: Option<Timestamp>,
+}
+
+/// Whose books.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The whole ledger.
+    All,
+    /// The accounts of one merchant.
+    Merchant(MerchantId),
+}
+
+impl Scope {
+    /// The merchant, if it is one's.
+    #[must_use]
+    pub const fn merchant(self) -> Option<MerchantId> {
+        match self {
+            Self::All => None,
+            Self::Merchant(merchant) => Some(merchant),
+        }
+    }
+}
+
+/// Why a question about the books has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The position is not there yet, or the read side has not come so far. Ask again later.
+    #[error("position {position} has not been reached: the read side stands at {reached}")]
+    NotReached {
+        /// The position asked for.
+        position: i64,
+        /// The position of the last event applied.
+        reached: i64,
+    },
+    /// Both a position and a recorded time: they say the same thing, maybe differently.
+    #[error("give a position or a recorded time, not both")]
+    TwoPoints,
+    /// An effective time where the question is about periods of recording.
+    #[error("a period by recorded time has no effective time")]
+    MixedAxes,
+    /// The database cannot be asked.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+}
+
+/// A moment that is found: the bounds that queries use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moment {
+    /// The last position that counts.
+    pub(crate) position: i64,
+    /// The last effective time that counts.
+    pub(crate) effective: Option<Timestamp>,
+}
+
+/// Finds the position that a point means.
+pub(crate) async fn resolve(pool: &PgPool, point: AsOfPoint) -> Result<Moment, QueryError> {
+    let (reached, found) = reached_and_recorded(pool, point.recorded).await?;
+    let position = match (point.position, found) {
+        (Some(_), Some(_)) => return Err(QueryError::TwoPoints),
+        (Some(position), None) if position > reached => return Err(QueryError::NotReached { position, reached }),
+        (Some(position), None) => position.max(0),
+        (None, found) => found.unwrap_or(reached),
+    };
+    Ok(Moment { position, effective: point.effective.map(askable) })
+}
+
+/// The last position recorded before this moment, of those that the read side has applied.
+pub(crate) async fn last_before(pool: &PgPool, moment: Timestamp) -> Result<i64, sqlx::Error> {
+    let (reached, found) = reached_and_recorded(pool, Some(just_before(moment))).await?;
+    Ok(found.unwrap_or(reached))
+}
+
+/// The last microsecond before a moment.
+pub(crate) fn just_before(moment: Timestamp) -> Timestamp {
+    let micros = askable(moment).timestamp_micros().saturating_sub(1);
+    Timestamp::from_timestamp_micros(micros).unwrap_or(moment)
+}
+
+/// Postgres has no time before 4713 BC, and nothing of ours happened before 1970.
+pub(crate) fn askable(moment: Timestamp) -> Timestamp {
+    moment.max(Timestamp::UNIX_EPOCH)
+}
+
+/// How far the read side has come, and the last position up to there that was recorded at or before `recorded`: a binary
+/// search over the positions, since later ones are never recorded earlier.
+async fn reached_and_recorded(pool: &PgPool, recorded: Option<Timestamp>) -> Result<(i64, Option<i64>), sqlx::Error> {
+    let statement = "
+        WITH RECURSIVE head (position) AS (
+            SELECT COALESCE((SELECT position FROM follower_checkpoints WHERE name = $1), 0)
+        ),
+        search (low, high) AS (
+            SELECT 0::bigint, position FROM head WHERE $2::timestamptz IS NOT NULL
+            UNION ALL
+            SELECT
+                CASE WHEN probe.counts THEN probe.position ELSE search.low END,
+                CASE WHEN probe.counts THEN search.high ELSE probe.position - 1 END
+            FROM search
+            CROSS JOIN LATERAL (
+                SELECT events.position, events.recorded_at <= $2 AS counts
+                FROM events
+                WHERE events.position = (search.low + search.high + 1) / 2
+            ) AS probe
+            WHERE search.low < search.high
+        )
+        SELECT head.position AS reached, (SELECT low FROM search WHERE low = high) AS found
+        FROM head";
+    let row = sqlx::query(statement).bind(FOLLOWER).bind(recorded.map(askable)).fetch_one(pool).await?;
+    Ok((row.try_get("reached")?, row.try_get("found")?))
+}
