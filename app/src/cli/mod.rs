@@ -6,8 +6,10 @@ mod chains;
 mod custody;
 mod merchant;
 mod migrate;
+mod progress;
 mod operator;
 mod projections;
+mod refund;
 mod serve;
 
 use std::collections::BTreeMap;
@@ -45,6 +47,9 @@ enum Command {
     /// Manage merchants.
     #[command(subcommand)]
     Merchant(merchant::Command),
+    /// Send money of a payment back, and keep the books of it.
+    #[command(subcommand)]
+    Refund(refund::Command),
     /// Manage the keys with which finance and auditors read the books.
     #[command(subcommand)]
     Access(access::Command),
@@ -101,6 +106,7 @@ impl Command {
             Self::Serve(_) => unreachable!(),
             Self::Migrate => migrate::run(loaded).await,
             Self::Merchant(command) => command.run(loaded).await,
+            Self::Refund(command) => command.run(loaded).await,
             Self::Access(command) => command.run(loaded).await,
             Self::Audit(command) => command.run(loaded).await,
             Self::Custody(command) => command.run(loaded).await,

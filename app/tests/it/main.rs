@@ -10,5 +10,6 @@ mod payment;
 mod private;
 mod projections;
 mod reconcile;
+mod refund;
 mod roles;
 mod shop;
