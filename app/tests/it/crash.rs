@@ -180,11 +180,12 @@ async fn fifty_kills_lose_nothing_and_double_nothing() {
         on_chain += chain.token_balance(&shop.token, address).await;
     }
     assert_eq!(on_chain, AMOUNT * u128::try_from(count).unwrap());
-    let balances: Vec<(String, String)> =
-        sqlx::query_as("SELECT account, abs(debit_minor - credit_minor)::text FROM account_balances ORDER BY account")
-            .fetch_all(pool)
-            .await
-            .unwrap();
+    let balances: Vec<(String, String)> = sqlx::query_as(
+        "SELECT account, abs(posted_debit_minor - posted_credit_minor)::text FROM account_balances ORDER BY account",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
     let expected = on_chain.to_string();
     let accounts = ["custody:ethereum".to_owned(), format!("merchant:{}:payable", shop.merchant_id)];
     assert_eq!(balances, accounts.map(|account| (account, expected.clone())));
