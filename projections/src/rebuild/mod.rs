@@ -36,8 +36,10 @@ pub(crate) use shadow::Shadow;
 pub use error::RebuildError;
 pub use progress::{Progress, Stage};
 
-/// How often the switch is tried when readers hold on to the tables.
-const SWITCHES_MAX: u32 = 30;
+/// How often the switch is tried when readers hold on to the tables: for about a minute.
+const SWITCHES_MAX: u32 = 120;
+/// Between two tries, for those who waited behind us.
+const SWITCH_PAUSE: Duration = Duration::from_millis(200);
 
 /// A rebuild that is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,7 +115,8 @@ async fn finish(build: &mut Build<'_>, started: Instant) -> Result<i64, RebuildE
         tries = tries.saturating_add(1);
         match switch(build, started).await {
             Err(error) if tries < SWITCHES_MAX && error.is_lock_conflict() => {
-                tracing::warn!(tries, "readers hold on to the tables, trying again");
+                tracing::debug!(tries, "readers hold on to the tables, trying again");
+                tokio::time::sleep(SWITCH_PAUSE).await;
             }
             done => return done,
         }

@@ -5,8 +5,8 @@ use sqlx::{Executor, PgConnection, Row};
 use super::indexes;
 use crate::model::ReadModel;
 
-/// Waiting for a table longer than this lets the readers behind us pass.
-const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '2s'";
+/// Whoever wants to read waits behind us for as long as we wait for a table: not for long.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '300ms'";
 
 /// The lock of a ledger's rebuild, with the ledger's schema as `$1`.
 const LOCK_KEY: &str = "hashtextextended('wopay projections rebuild ' || $1, 0)";

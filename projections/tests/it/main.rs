@@ -1,6 +1,7 @@
 //! The read side on a real Postgres.
 #![allow(clippy::unwrap_used, reason = "a test reports by panicking")]
 
+mod check;
 mod follower;
 mod merchants;
 mod payments;
@@ -9,4 +10,5 @@ mod property;
 mod rebuild;
 mod support;
 mod transactions;
+mod versions;
 mod wide;
