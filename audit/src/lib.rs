@@ -6,6 +6,7 @@
 pub mod checkpoint;
 mod error;
 mod key;
+pub mod export;
 pub mod leaf;
 mod proof;
 pub mod query;
@@ -15,6 +16,7 @@ mod seal;
 mod store;
 mod tiles;
 mod tree;
+mod verify;
 pub mod what_if;
 
 pub use checkpoint::{CheckpointError, CopyError, SignedCheckpoint};
@@ -24,3 +26,4 @@ pub use proof::{
     ConsistencyProof, InclusionProof, ProofError, Proven, check_consistency, check_proof, check_proof_of,
 };
 pub use seal::{Refusal, SealError, SealState, Sealed, Sealer, SealerOptions, SealerStatus};
+pub use verify::{Finding, Problem, VerifyError, VerifyOptions, VerifyProgress, VerifyReport, verify};
