@@ -8,6 +8,8 @@ use wopay_api::{Check, Readiness};
 use wopay_chain_watchers::{ChainState, ChainStatus};
 use wopay_eventbus::{Bus, FollowerStatus};
 
+use crate::roles::ReadSide;
+
 /// How long Postgres may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
@@ -16,16 +18,21 @@ pub(crate) struct Checks {
     pool: PgPool,
     bus: Bus,
     followers: Vec<FollowerStatus>,
+    read_side: Option<ReadSide>,
     chains: Vec<ChainStatus>,
 }
 
 impl Checks {
     pub(crate) fn new(pool: PgPool, bus: Bus) -> Self {
-        Self { pool, bus, followers: Vec::new(), chains: Vec::new() }
+        Self { pool, bus, followers: Vec::new(), read_side: None, chains: Vec::new() }
     }
 
     pub(crate) fn follow(&mut self, follower: FollowerStatus) {
         self.followers.push(follower);
+    }
+
+    pub(crate) fn read_side(&mut self, read_side: ReadSide) {
+        self.read_side = Some(read_side);
     }
 
     pub(crate) fn watch(&mut self, chain: ChainStatus) {
@@ -54,6 +61,7 @@ impl Checks {
 impl Readiness for Checks {
     async fn checks(&self) -> Vec<Check> {
         let mut checks = vec![self.postgres().await, self.nats()];
+        checks.extend(self.read_side.iter().map(read_side));
         checks.extend(self.followers.iter().map(follower));
         checks.extend(self.chains.iter().map(chain));
         checks
@@ -67,6 +75,12 @@ fn follower(status: &FollowerStatus) -> Check {
         None if status.has_started() => Check { name, ready: true, detail: Some(format!("lag {}", status.lag())) },
         None => Check { name, ready: false, detail: Some("starting".to_owned()) },
     }
+}
+
+/// Rows of an older version answer requests meanwhile, and nothing new reaches them.
+fn read_side(status: &ReadSide) -> Check {
+    let detail = status.waiting();
+    Check { name: "read models".to_owned(), ready: detail.is_none(), detail }
 }
 
 /// A chain that is halted or refused needs a person. One whose node is away is only late: others are served meanwhile.

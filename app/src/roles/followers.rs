@@ -1,11 +1,11 @@
-//! The roles that follow the ledger: relay, projections, webhooks.
+//! The roles that follow the ledger: relay, webhooks; and how any follower is started.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use wopay_commands::inbox;
 use wopay_eventbus::{EventHandler, Follower, Relay};
-use wopay_projections::Projections;
 use wopay_webhooks::{Deliverer, DelivererConfig, Planner};
 
 use super::Parts;
@@ -17,16 +17,6 @@ pub(super) fn start_relay(context: &Context, parts: &mut Parts) {
     let relay = Relay::new(context.workers.clone(), context.bus.clone(), context.signal.clone());
     parts.spawn("relay", relay.run(parts.token()));
     parts.spawn("inbox", inbox::run(context.ledger.clone(), context.bus.clone(), parts.token()));
-}
-
-/// Keeps the read side.
-///
-/// # Errors
-/// When merchants' profiles cannot be opened.
-pub(super) async fn start_projections(context: &Context, parts: &mut Parts, checks: &mut Checks) -> anyhow::Result<()> {
-    let projections = Projections::new(Arc::new(context.vault().await?));
-    follow("projections", Arc::new(projections), context, parts, checks);
-    Ok(())
 }
 
 /// Plans webhooks and delivers them.
@@ -44,7 +34,22 @@ pub(super) async fn start_webhooks(context: &Context, parts: &mut Parts, checks:
     Ok(())
 }
 
+/// What a follower waits for before it applies anything.
+pub(super) type Start = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 fn follow(
+    name: &'static str,
+    handler: Arc<dyn EventHandler>,
+    context: &Context,
+    parts: &mut Parts,
+    checks: &mut Checks,
+) {
+    follow_after(Box::pin(async {}), name, handler, context, parts, checks);
+}
+
+/// Runs a follower once `start` has ended, and lets readiness know it.
+pub(super) fn follow_after(
+    start: Start,
     name: &'static str,
     handler: Arc<dyn EventHandler>,
     context: &Context,
@@ -56,6 +61,7 @@ fn follow(
     checks.follow(status.clone());
     let token = parts.token();
     parts.spawn(name, async move {
+        start.await;
         follower.run(token.clone()).await;
         // A poisoned follower has stopped loudly; the others go on, and readiness says so.
         if status.poisoned().is_some() {

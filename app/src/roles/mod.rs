@@ -2,6 +2,7 @@
 
 mod api;
 mod followers;
+mod projections;
 mod signer;
 mod watchers;
 
@@ -14,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use api::serve_http;
+pub(crate) use projections::ReadSide;
 pub(crate) use watchers::watcher_config;
 
 use crate::context::Context;
@@ -167,7 +169,7 @@ pub(crate) async fn start(
             // Served by `serve_http`, which every process runs.
             Role::Api => {}
             Role::Relay => followers::start_relay(context, parts),
-            Role::Projections => followers::start_projections(context, parts, checks).await?,
+            Role::Projections => projections::start(context, parts, checks).await?,
             Role::Webhooks => followers::start_webhooks(context, parts, checks).await?,
             Role::Watchers => watchers::start(context, parts, checks)?,
             Role::Scheduler => {

@@ -45,7 +45,8 @@ impl Gateway {
         self.folder.path().join("data")
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    /// A command on this installation, not started.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
         command.args(args).arg("--config").arg(self.config_path());
         // Postgres and nats-server of `make tools` are found from the root of the repository.
