@@ -43,21 +43,20 @@ pub(crate) async fn checkpoint_at(
         .await
 }
 
-/// At most `limit` checkpoints larger than `size`, the smallest first.
-pub(crate) async fn checkpoints_after(
+/// The checkpoints `after < size <= upto`, the smallest first.
+pub(crate) async fn checkpoints_between(
     executor: impl PgExecutor<'_>,
-    size: i64,
-    limit: i64,
+    after: i64,
+    upto: i64,
 ) -> Result<Vec<StoredCheckpoint>, sqlx::Error> {
     sqlx::query_as(
         "SELECT size, root, note, sealed_at
          FROM audit_checkpoints
-         WHERE size > $1
-         ORDER BY size
-         LIMIT $2",
+         WHERE size > $1 AND size <= $2
+         ORDER BY size",
     )
-    .bind(size)
-    .bind(limit)
+    .bind(after)
+    .bind(upto)
     .fetch_all(executor)
     .await
 }
@@ -100,13 +99,71 @@ pub(crate) async fn tile_range(
     .await
 }
 
-/// How many leaves the tiles hold, by the newest of them.
-pub(crate) async fn leaves_in_tiles(executor: impl PgExecutor<'_>) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT COALESCE(
-             (SELECT idx * 256 + width FROM audit_tiles WHERE level = 0 ORDER BY idx DESC, width DESC LIMIT 1), 0)",
+/// How far ledger and log reach, all at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, FromRow)]
+pub(crate) struct Standing {
+    /// What `ledger_head` says.
+    pub(crate) head: i64,
+    /// The smallest position among the events; 1 if there are none.
+    pub(crate) oldest: i64,
+    /// The largest; 0 if there are none.
+    pub(crate) newest: i64,
+    /// How many leaves the tiles hold, by the newest of them.
+    pub(crate) leaves: i64,
+    /// The size of the newest checkpoint.
+    pub(crate) sealed: i64,
+}
+
+pub(crate) async fn standing(executor: impl PgExecutor<'_>) -> Result<Standing, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT COALESCE((SELECT position FROM ledger_head), 0) AS head,
+                COALESCE((SELECT min(position) FROM events), 1) AS oldest,
+                COALESCE((SELECT max(position) FROM events), 0) AS newest,
+                COALESCE((SELECT idx * 256 + width
+                          FROM audit_tiles
+                          WHERE level = 0
+                          ORDER BY idx DESC, width DESC
+                          LIMIT 1), 0) AS leaves,
+                COALESCE((SELECT max(size) FROM audit_checkpoints), 0) AS sealed",
     )
     .fetch_one(executor)
+    .await
+}
+
+/// An aggregate whose sequence has a hole.
+#[derive(Clone, Debug, PartialEq, FromRow)]
+pub(crate) struct BrokenStream {
+    pub(crate) aggregate_type: String,
+    pub(crate) aggregate_id: String,
+    /// The first that is missing.
+    pub(crate) sequence: i64,
+    /// Where the event stands that comes after it.
+    pub(crate) position: i64,
+}
+
+/// At most `limit` of the aggregates whose sequences are not 1, 2, 3 … Walks the primary key, in its order.
+pub(crate) async fn broken_streams(
+    executor: impl PgExecutor<'_>,
+    limit: i64,
+) -> Result<Vec<BrokenStream>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT aggregate_type, aggregate_id, hole.sequence, hole.position
+         FROM (SELECT aggregate_type, aggregate_id
+               FROM events
+               GROUP BY aggregate_type, aggregate_id
+               HAVING count(*) <> max(sequence)
+               LIMIT $1) AS broken
+         CROSS JOIN LATERAL (
+             SELECT place AS sequence, position
+             FROM (SELECT sequence, position, row_number() OVER (ORDER BY sequence) AS place
+                   FROM events
+                   WHERE aggregate_type = broken.aggregate_type AND aggregate_id = broken.aggregate_id) AS placed
+             WHERE sequence <> place
+             ORDER BY place
+             LIMIT 1) AS hole",
+    )
+    .bind(limit)
+    .fetch_all(executor)
     .await
 }
 
