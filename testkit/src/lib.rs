@@ -15,7 +15,7 @@ mod tools;
 
 pub use anvil::{Anvil, AnvilOptions, Mining, anvil};
 pub use contracts::{Call, Contract, Receipt, Token, TokenKind};
-pub use database::{TestDatabase, database, empty_database};
+pub use database::{TestDatabase, database, empty_database, lift_protection};
 pub use eventually::eventually;
 pub use http_receiver::{Answer, HttpReceiver, Received, http_receiver};
 pub use nats::{TestNats, nats, nats_with_password};

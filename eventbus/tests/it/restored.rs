@@ -1,6 +1,7 @@
 //! Postgres is restored to an earlier point: the stream then holds a future that never happened.
 
 use sqlx::Executor;
+use wopay_testkit::lift_protection;
 
 use crate::support::{Tracer, World};
 
@@ -20,6 +21,7 @@ async fn a_restored_ledger_is_not_fed_its_former_future() {
     world.wait_until_announced().await;
     relay.kill().await;
 
+    lift_protection(world.pool()).await;
     world.pool().execute(format!("DELETE FROM events WHERE position > {kept}").as_str()).await.unwrap();
     world.pool().execute(format!("UPDATE ledger_head SET position = {kept}").as_str()).await.unwrap();
 

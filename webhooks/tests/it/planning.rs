@@ -2,7 +2,7 @@
 
 use wopay_domain::payment::{PaymentEvent, PaymentStatus, Standing};
 use wopay_eventbus::{EventHandler, HandlerError};
-use wopay_testkit::http_receiver;
+use wopay_testkit::{http_receiver, lift_protection};
 
 use crate::world::{SOON, TestPayment, World, fast, standing};
 
@@ -110,6 +110,26 @@ async fn a_replay_plans_nothing_again() {
 }
 
 #[tokio::test]
+async fn a_forgotten_merchant_is_told_nothing_more() {
+    let (world, receiver) = (World::new().await, http_receiver().await);
+    let merchant = world.merchant(Some(&receiver.url)).await;
+    let other = world.merchant(Some(SHOP)).await;
+    let told = world.completed(&merchant, None).await;
+    let open = world.payment(&merchant, Some(OTHER)).await;
+    world.forget(merchant.id).await;
+    let complete = PaymentEvent::PaymentCompleted(standing(PaymentStatus::Completed));
+    world.happened(&open, &complete).await;
+    for _ in 0..2 {
+        world.follow(0).await;
+        let states: Vec<_> = world.deliveries(&told).await.into_iter().map(|row| row.state).collect();
+        assert_eq!(states, ["disabled"]);
+        assert_eq!(planned(&world, &open).await, []);
+    }
+    let elsewhere = world.completed(&other, None).await;
+    assert_eq!(planned(&world, &elsewhere).await, [row("payment.completed", 2, "endpoint", SHOP)]);
+}
+
+#[tokio::test]
 async fn what_is_rolled_back_was_never_planned() {
     let (world, receiver) = (World::new().await, http_receiver().await);
     let merchant = world.merchant(Some(&receiver.url)).await;
@@ -130,6 +150,7 @@ async fn an_event_that_cannot_be_planned_stops_the_planner() {
     let world = World::new().await;
     let merchant = world.merchant(Some(SHOP)).await;
     world.completed(&merchant, None).await;
+    lift_protection(world.pool()).await;
     sqlx::query("DELETE FROM events WHERE event_type = 'PaymentCreated'").execute(world.pool()).await.unwrap();
     let events = wopay_eventbus::log::read(world.pool(), 2, 100).await.unwrap();
     let mut tx = world.pool().begin().await.unwrap();

@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use wopay_domain::merchant::{MerchantEvent, WebhookConfigured};
+use wopay_domain::merchant::{MerchantEvent, MerchantForgotten, WebhookConfigured};
 use wopay_domain::payment::{
     Flags, LateDeposits, PaymentCreated, PaymentEvent, PaymentPolicy, PaymentStatus, PaymentTerms, Standing,
 };
@@ -66,6 +66,13 @@ impl World {
         });
         self.append("merchant", id.as_uuid(), event.name(), serde_json::to_value(&event).unwrap()).await;
         secret
+    }
+
+    /// Forgets a merchant as the command line does: the event, then its key.
+    pub(crate) async fn forget(&self, id: MerchantId) {
+        let event = MerchantEvent::MerchantForgotten(MerchantForgotten { at: now() });
+        self.append("merchant", id.as_uuid(), event.name(), serde_json::to_value(&event).unwrap()).await;
+        self.vault.forget(id.as_uuid()).await.unwrap();
     }
 
     pub(crate) async fn payment(&self, merchant: &TestMerchant, callback: Option<&str>) -> TestPayment {
