@@ -120,6 +120,17 @@ impl Administration {
     }
 }
 
+/// The vault's tables may have come back from a backup that is older than the ledger, or `wopay merchant forget` may have
+/// died between its two steps: whom the ledger calls forgotten has no key.
+async fn forget_again(pool: &PgPool, vault: &Vault) -> anyhow::Result<()> {
+    for merchant in wopay_projections::merchants::forgotten(pool).await? {
+        if vault.forget(merchant.as_uuid()).await?.is_new {
+            tracing::warn!(%merchant, "a forgotten merchant had a key again: it is destroyed");
+        }
+    }
+    Ok(())
+}
+
 async fn open_vault(pool: &PgPool, master_key: &MasterKey) -> anyhow::Result<Vault> {
     let vault = Vault::new(pool.clone(), master_key.subkey(purpose::SECRETS));
     vault.check_key().await.context("the master key does not open the stored secrets")?;
@@ -130,5 +141,6 @@ async fn open_vault(pool: &PgPool, master_key: &MasterKey) -> anyhow::Result<Vau
     if resealed.damaged > 0 {
         tracing::error!(secrets = resealed.damaged, "stored secrets are damaged and do not open");
     }
+    forget_again(pool, &vault).await.context("cannot forget again whom the ledger says was forgotten")?;
     Ok(vault)
 }

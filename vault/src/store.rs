@@ -132,12 +132,12 @@ pub(crate) async fn destroy_key(
     Ok(done.rows_affected() == 1)
 }
 
-/// Empties every secret of a subject and returns their references.
+/// Empties the secrets of a subject that are not empty yet, and returns their references.
 pub(crate) async fn empty_subject(connection: impl PgExecutor<'_>, subject: Uuid) -> Result<Vec<Uuid>, sqlx::Error> {
     let statement = "
         UPDATE secrets
         SET sealed = '', by_subject = true
-        WHERE subject = $1
+        WHERE subject = $1 AND sealed <> ''
         RETURNING ref";
     sqlx::query_scalar(statement).bind(subject).fetch_all(connection).await
 }

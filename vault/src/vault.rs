@@ -51,7 +51,7 @@ pub struct Resealed {
 pub struct Forgotten {
     /// The subject's key was there until now.
     pub is_new: bool,
-    /// Secrets that the subject had, and that nobody can open any more.
+    /// Secrets that were destroyed with it.
     pub secrets: usize,
 }
 

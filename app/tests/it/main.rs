@@ -4,6 +4,7 @@
 
 mod cli;
 mod crash;
+mod forget;
 mod gateway;
 mod house;
 mod payment;

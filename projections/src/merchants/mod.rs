@@ -5,7 +5,7 @@ mod apply;
 mod query;
 
 pub(crate) use apply::apply;
-pub use query::{MerchantRow, find, list};
+pub use query::{MerchantRow, find, forgotten, list};
 
 /// The name of a merchant whose profile was forgotten.
 pub const FORGOTTEN: &str = "[forgotten]";

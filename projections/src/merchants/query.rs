@@ -44,6 +44,16 @@ pub async fn find(pool: &PgPool, id: MerchantId) -> Result<Option<MerchantRow>, 
     row.as_ref().map(merchant).transpose()
 }
 
+/// Every merchant that was forgotten.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn forgotten(pool: &PgPool) -> Result<Vec<MerchantId>, sqlx::Error> {
+    let ids: Vec<uuid::Uuid> =
+        sqlx::query_scalar("SELECT id FROM merchants WHERE status = $1").bind(FORGOTTEN_STATUS).fetch_all(pool).await?;
+    Ok(ids.into_iter().map(MerchantId::from_uuid).collect())
+}
+
 /// All merchants, newest first, at most `limit` of them after `cursor`.
 ///
 /// # Errors

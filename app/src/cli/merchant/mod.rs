@@ -1,5 +1,7 @@
 //! `wopay merchant …`.
 
+mod forget;
+
 use anyhow::{Context as _, bail};
 use chrono::{SubsecRound as _, Utc};
 use rust_decimal::Decimal;
@@ -28,6 +30,8 @@ pub(super) enum Command {
         #[arg(long)]
         key: ApiKeyId,
     },
+    /// Forget who a merchant is, for ever: destroy the key of its personal data and secrets. The books stay as they are.
+    Forget(forget::Forget),
 }
 
 #[derive(Debug, clap::Args)]
@@ -91,6 +95,7 @@ impl Command {
         let done = match &self {
             Self::Create(create) => create.run(&administration).await,
             Self::RevokeKey { merchant, key } => revoke(&administration, *merchant, *key).await,
+            Self::Forget(forget) => forget.run(&administration).await,
         };
         administration.close().await;
         done
