@@ -6,10 +6,13 @@
 use std::error::Error;
 use std::fmt::Write;
 
+use wopay_audit::AuditError;
 use wopay_commands::{AppendError, ExecuteError, LeaseError, LoadError};
 use wopay_domain::money::MoneyError;
 use wopay_domain::payment::PaymentError;
+use wopay_projections::QueryError;
 
+use crate::extract::CURSOR_EXPECTED;
 use crate::problem::{FieldError, Problem, ProblemCode};
 
 const RETRY_SOON_SECONDS: u16 = 1;
@@ -113,6 +116,54 @@ impl From<LeaseError> for Problem {
             LeaseError::Database(error) => query_failed(error),
         }
     }
+}
+
+impl From<QueryError> for Problem {
+    fn from(error: QueryError) -> Self {
+        match &error {
+            QueryError::NotReached { .. } => {
+                Self::retry_after(ProblemCode::PositionNotReached, sentence(&error), RETRY_SOON_SECONDS)
+            }
+            QueryError::MixedAxes => {
+                let errors = vec![FieldError::new("effective_at", "invalid", "must not come with axis=recorded")];
+                Self::fields(ProblemCode::InvalidQuery, "Some query parameters are not valid.", errors)
+            }
+            // A parameter is one or the other.
+            QueryError::TwoPoints => internal(&error),
+            QueryError::Database(error) if is_out_of_time(error) => no_such_cursor(),
+            QueryError::Database(error) => query_failed(error),
+        }
+    }
+}
+
+impl From<AuditError> for Problem {
+    fn from(error: AuditError) -> Self {
+        match &error {
+            AuditError::Database(error) => query_failed(error),
+            AuditError::NothingSealed
+            | AuditError::NoCheckpoint { .. }
+            | AuditError::NotSealed { .. }
+            | AuditError::Sizes { .. } => Self::new(ProblemCode::NotFound, sentence(&error)),
+            AuditError::EventMissing { .. } | AuditError::Damaged { .. } | AuditError::Checkpoint(_) => {
+                tracing::error!(error = chain(&error), "the audit log is damaged");
+                Self::new(ProblemCode::LogDamaged, sentence(&error))
+            }
+            AuditError::EntryTooLarge { .. } => internal(&error),
+        }
+    }
+}
+
+/// Whether a moment was asked for that Postgres does not have. Only a forged cursor can name one.
+pub(crate) fn is_out_of_time(error: &sqlx::Error) -> bool {
+    /// SQLSTATE `datetime_field_overflow`.
+    const OUT_OF_RANGE: &str = "22008";
+    error.as_database_error().and_then(|error| error.code()).as_deref() == Some(OUT_OF_RANGE)
+}
+
+/// The answer to a cursor that no list gave out.
+pub(crate) fn no_such_cursor() -> Problem {
+    let errors = vec![FieldError::new("cursor", "invalid", CURSOR_EXPECTED)];
+    Problem::fields(ProblemCode::InvalidQuery, "Some query parameters are not valid.", errors)
 }
 
 /// What a failed query of a read model becomes. A database that is away is expected to come back.

@@ -25,11 +25,13 @@ mod edge;
 mod error;
 mod extract;
 mod heads;
+mod list;
 mod meter;
 mod openapi;
 mod router;
 mod routes;
 mod state;
+mod table;
 
 pub use chain_text::{display_address, payment_uri};
 pub use edge::REQUEST_DURATION_MAX;

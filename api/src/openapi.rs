@@ -5,7 +5,7 @@
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use crate::routes::{balances, openapi as document, payments, problems};
+use crate::routes::{audit, balances, events, ledger, openapi as document, payments, problems, reports};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,25 +24,47 @@ use crate::routes::{balances, openapi as document, payments, problems};
         payments::get::get,
         payments::cancel::cancel,
         balances::list,
+        ledger::accounts::list,
+        ledger::entries::list,
+        ledger::statements::get,
+        ledger::trial_balance::get,
+        reports::volume::get,
+        reports::fees::get,
+        events::list,
+        audit::checkpoint::get,
+        audit::proof::get,
+        audit::tile::hashes,
+        audit::tile::entries,
         document::document,
         problems::explain,
     ),
     tags(
         (name = "payments", description = "What payers are asked for"),
         (name = "balances", description = "What the books say"),
+        (name = "ledger", description = "The books, as of any moment, as JSON or CSV"),
+        (name = "reports", description = "Sums by day, week and month, as JSON or CSV"),
+        (name = "events", description = "What happened, as it stands in the ledger"),
+        (name = "audit", description = "The Merkle log over all events, in the formats of C2SP"),
         (name = "meta", description = "About the API itself"),
     ),
-    modifiers(&ApiKey)
+    modifiers(&Keys)
 )]
 struct Description;
 
-struct ApiKey;
+struct Keys;
 
-impl Modify for ApiKey {
+impl Modify for Keys {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        let mut http = Http::new(HttpAuthScheme::Bearer);
-        http.description = Some("An API key of a merchant".to_owned());
-        openapi.components.get_or_insert_default().add_security_scheme("api_key", SecurityScheme::Http(http));
+        let components = openapi.components.get_or_insert_default();
+        let keys = [
+            ("api_key", "An API key of a merchant"),
+            ("access_key", "An access key of the house: finance or auditor (`wopay access create`)"),
+        ];
+        for (name, description) in keys {
+            let mut http = Http::new(HttpAuthScheme::Bearer);
+            http.description = Some(description.to_owned());
+            components.add_security_scheme(name, SecurityScheme::Http(http));
+        }
     }
 }
 

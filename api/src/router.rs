@@ -9,7 +9,7 @@ use axum::routing::{MethodRouter, get, post};
 
 use crate::edge::{EdgeLayer, Loudness};
 use crate::problem::{Problem, ProblemCode};
-use crate::routes::{balances, openapi, payments, problems};
+use crate::routes::{audit, balances, events, ledger, openapi, payments, problems, reports};
 use crate::state::AppState;
 
 /// Who may call a route.
@@ -19,6 +19,14 @@ pub enum Access {
     Public,
     /// A merchant with an API key; what it sees is its own.
     Merchant,
+    /// A merchant for its own, and any access key of the house for everybody's.
+    Reader,
+    /// Any access key of the house: finance or auditor.
+    House,
+    /// A merchant for its own, and an auditor's access key for everybody's.
+    ProofReader,
+    /// An auditor's access key.
+    Auditor,
 }
 
 /// A route as the table has it.
@@ -38,7 +46,7 @@ struct Endpoint {
 }
 
 fn endpoints() -> Vec<Endpoint> {
-    use Access::{Merchant, Public};
+    use Access::{Auditor, House, Merchant, ProofReader, Public, Reader};
     let endpoint = |method, path, access, handler| Endpoint { info: RouteInfo { method, path, access }, handler };
     vec![
         endpoint(Method::POST, "/api/v1/payments", Merchant, post(payments::create::create)),
@@ -46,6 +54,17 @@ fn endpoints() -> Vec<Endpoint> {
         endpoint(Method::GET, "/api/v1/payments/{id}", Merchant, get(payments::get::get)),
         endpoint(Method::POST, "/api/v1/payments/{id}/cancel", Merchant, post(payments::cancel::cancel)),
         endpoint(Method::GET, "/api/v1/balances", Merchant, get(balances::list)),
+        endpoint(Method::GET, "/api/v1/ledger/accounts", Reader, get(ledger::accounts::list)),
+        endpoint(Method::GET, "/api/v1/ledger/entries", Reader, get(ledger::entries::list)),
+        endpoint(Method::GET, "/api/v1/ledger/statements", Reader, get(ledger::statements::get)),
+        endpoint(Method::GET, "/api/v1/ledger/trial-balance", House, get(ledger::trial_balance::get)),
+        endpoint(Method::GET, "/api/v1/reports/volume", Reader, get(reports::volume::get)),
+        endpoint(Method::GET, "/api/v1/reports/fees", Reader, get(reports::fees::get)),
+        endpoint(Method::GET, "/api/v1/events", Reader, get(events::list)),
+        endpoint(Method::GET, "/api/v1/audit/checkpoint", Public, get(audit::checkpoint::get)),
+        endpoint(Method::GET, "/api/v1/audit/proof", ProofReader, get(audit::proof::get)),
+        endpoint(Method::GET, "/api/v1/audit/tile/{level}/{*index}", Public, get(audit::tile::hashes)),
+        endpoint(Method::GET, "/api/v1/audit/tile/entries/{*index}", Auditor, get(audit::tile::entries)),
         endpoint(Method::GET, "/api/v1/openapi.json", Public, get(openapi::document)),
         endpoint(Method::GET, "/problems/{code}", Public, get(problems::explain)),
     ]

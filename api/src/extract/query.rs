@@ -64,6 +64,24 @@ impl Query {
         }
     }
 
+    /// As [`take`](Self::take); a parameter that is not given is an error, too.
+    pub(crate) fn take_required<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&str) -> Result<T, Cow<'static, str>>,
+    ) -> Option<T> {
+        if !self.parameters.iter().any(|(key, _)| key == name) {
+            self.refuse_missing(name, "is required");
+            return None;
+        }
+        self.take(name, read)
+    }
+
+    /// Notes that a parameter is missing.
+    pub(crate) fn refuse_missing(&mut self, name: &'static str, message: &'static str) {
+        self.refuse(name, "missing", message);
+    }
+
     /// Notes an error.
     pub(crate) fn refuse(
         &mut self,
@@ -72,6 +90,15 @@ impl Query {
         message: impl Into<Cow<'static, str>>,
     ) {
         self.errors.push(FieldError::new(name, code, message));
+    }
+
+    /// Ends reading of parameters that cannot do without `value`, which is there unless an error was noted.
+    ///
+    /// # Errors
+    /// As of [`finish`](Self::finish).
+    pub(crate) fn finish_with<T>(self, value: Option<T>) -> Result<T, Problem> {
+        self.finish()?;
+        value.ok_or_else(|| Problem::new(ProblemCode::InvalidQuery, "A query parameter is missing."))
     }
 
     /// Ends reading.

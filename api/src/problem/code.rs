@@ -31,6 +31,8 @@ pub enum ProblemCode {
     PaymentNotCancellable,
     /// The payment is in a state that the command contradicts.
     PaymentStateConflict,
+    /// The read side has not come to that position.
+    PositionNotReached,
     /// More than 64 KiB.
     BodyTooLarge,
     /// Not `application/json`.
@@ -41,6 +43,8 @@ pub enum ProblemCode {
     IdempotencyKeyReused,
     /// Our fault.
     Internal,
+    /// What is stored is not what was sealed.
+    LogDamaged,
     /// Too much to do at this moment.
     Overloaded,
     /// No deposit address is ready.
@@ -53,7 +57,7 @@ pub enum ProblemCode {
 
 impl ProblemCode {
     /// Every kind.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::MalformedJson,
         Self::InvalidUtf8,
         Self::InvalidQuery,
@@ -67,11 +71,13 @@ impl ProblemCode {
         Self::OrderConflict,
         Self::PaymentNotCancellable,
         Self::PaymentStateConflict,
+        Self::PositionNotReached,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::InvalidFields,
         Self::IdempotencyKeyReused,
         Self::Internal,
+        Self::LogDamaged,
         Self::Overloaded,
         Self::AddressPoolEmpty,
         Self::Timeout,
@@ -210,6 +216,12 @@ impl ProblemCode {
                 "The payment is in another state",
                 "Read the payment and decide again.",
             ),
+            Self::PositionNotReached => (
+                "position_not_reached",
+                StatusCode::CONFLICT,
+                "The position is not there yet",
+                "Ask again after the seconds in the header Retry-After, or for an earlier position.",
+            ),
             Self::BodyTooLarge => {
                 ("body_too_large", StatusCode::PAYLOAD_TOO_LARGE, "The body is too large", "Send at most 64 KiB.")
             }
@@ -236,6 +248,12 @@ impl ProblemCode {
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "Something went wrong here",
                 "Try again; if it stays, give the request_id to the operator of this installation.",
+            ),
+            Self::LogDamaged => (
+                "log_damaged",
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "The audit log is damaged",
+                "Keep your own copies of checkpoints, and have the operator run `wopay audit verify`.",
             ),
             Self::Overloaded => (
                 "overloaded",

@@ -73,7 +73,7 @@ impl Problem {
 
     /// A refusal that will pass: try again after this many seconds.
     #[must_use]
-    pub fn retry_after(code: ProblemCode, detail: &'static str, seconds: u16) -> Self {
+    pub fn retry_after(code: ProblemCode, detail: impl Into<Cow<'static, str>>, seconds: u16) -> Self {
         let header = (header::RETRY_AFTER, HeaderValue::from(seconds));
         Self::with(code, detail, Vec::new(), Some(header))
     }

@@ -4,7 +4,9 @@
 //! of them. Here it can.
 
 mod apply;
+mod ledger;
 mod query;
 
 pub(crate) use apply::apply;
+pub use ledger::ledger_after;
 pub use query::{FeedRow, after, owner};

@@ -5,28 +5,23 @@ use std::borrow::Cow;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use chrono::DateTime;
 use serde::Serialize;
 use utoipa::ToSchema;
 use wopay_domain::payment::PaymentStatus;
-use wopay_domain::{ChainName, PaymentId, Timestamp};
+use wopay_domain::{PaymentId, Timestamp};
 use wopay_projections::payments::{PaymentFilter, PaymentRow};
 use wopay_projections::{Cursor, Page, payments};
 
 use super::body::checkout_url;
 use crate::auth::MerchantKey;
 use crate::chain_text::{display_address, payment_uri};
-use crate::error::query_failed;
-use crate::extract::Query;
-use crate::problem::{FieldError, Problem, ProblemBody, ProblemCode};
+use crate::error::{is_out_of_time, no_such_cursor, query_failed};
+use crate::extract::{CURSOR_EXPECTED, Query, read};
+use crate::problem::{Problem, ProblemBody};
 use crate::state::AppState;
 
 const LIMIT_DEFAULT: u16 = 20;
 const LIMIT_MAX: u16 = 100;
-const TEXT_CHARS_MAX: usize = 255;
-const CURSOR_EXPECTED: &str = "must be the next_cursor of a list";
-/// SQLSTATE `datetime_field_overflow`.
-const TIME_OUT_OF_RANGE: &str = "22008";
 
 /// A page of payments.
 #[derive(Serialize, ToSchema)]
@@ -121,15 +116,14 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     let filter = PaymentFilter {
         status: query.take("status", status),
-        currency: query.take("currency", text),
-        blockchain: query
-            .take("blockchain", |name| name.parse::<ChainName>().map_err(|_| Cow::from("must be the name of a chain"))),
-        order_id: query.take("order_id", text),
-        created_from: query.take("created_from", time),
-        created_to: query.take("created_to", time),
+        currency: query.take("currency", read::text),
+        blockchain: query.take("blockchain", read::chain),
+        order_id: query.take("order_id", read::text),
+        created_from: query.take("created_from", read::time),
+        created_to: query.take("created_to", read::time),
     };
-    let limit = query.take("limit", limit).unwrap_or(LIMIT_DEFAULT);
-    let cursor = query.take("cursor", |text| text.parse::<Cursor>().map_err(|_| Cow::from(CURSOR_EXPECTED)));
+    let limit = query.take("limit", read::limit(LIMIT_MAX)).unwrap_or(LIMIT_DEFAULT);
+    let cursor = query.take("cursor", read::expected::<Cursor>(CURSOR_EXPECTED));
     query.finish()?;
     let page = payments::list(&state.parts.pool, caller.merchant(), &filter, cursor.as_ref(), limit).await;
     let page: Page<PaymentRow> = page.map_err(|error| refuse(&error))?;
@@ -142,14 +136,9 @@ pub(crate) async fn list(
     Ok(Json(body).into_response())
 }
 
-/// A forged cursor may name a moment that Postgres does not have; that is the caller's fault, any other failure is not.
+/// A forged cursor may name a moment that Postgres does not have.
 fn refuse(error: &sqlx::Error) -> Problem {
-    let code = error.as_database_error().and_then(|error| error.code());
-    if code.as_deref() != Some(TIME_OUT_OF_RANGE) {
-        return query_failed(error);
-    }
-    let errors = vec![FieldError::new("cursor", "invalid", CURSOR_EXPECTED)];
-    Problem::fields(ProblemCode::InvalidQuery, "Some query parameters are not valid.", errors)
+    if is_out_of_time(error) { no_such_cursor() } else { query_failed(error) }
 }
 
 fn status(name: &str) -> Result<PaymentStatus, Cow<'static, str>> {
@@ -157,26 +146,6 @@ fn status(name: &str) -> Result<PaymentStatus, Cow<'static, str>> {
         let names = PaymentStatus::ALL.map(PaymentStatus::as_str);
         format!("must be one of: {}", names.join(", ")).into()
     })
-}
-
-/// Text that may be asked for: Postgres has no NUL, and longer ones nothing has.
-fn text(text: &str) -> Result<String, Cow<'static, str>> {
-    let sized = (1..=TEXT_CHARS_MAX).contains(&text.chars().count());
-    if sized && !text.chars().any(char::is_control) {
-        Ok(text.to_owned())
-    } else {
-        Err("must have 1 to 255 printable characters".into())
-    }
-}
-
-fn time(text: &str) -> Result<Timestamp, Cow<'static, str>> {
-    let time = DateTime::parse_from_rfc3339(text);
-    time.map(|time| time.to_utc()).map_err(|_| "must be a time such as 2026-01-31T12:00:00Z (RFC 3339)".into())
-}
-
-fn limit(text: &str) -> Result<u16, Cow<'static, str>> {
-    let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
-    limit.ok_or_else(|| "must be a whole number from 1 to 100".into())
 }
 
 impl<'a> ItemBody<'a> {
