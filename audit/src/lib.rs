@@ -6,6 +6,7 @@
 pub mod checkpoint;
 mod error;
 mod key;
+pub mod explain;
 pub mod export;
 pub mod leaf;
 mod proof;

@@ -6,11 +6,12 @@ use serde::Serialize;
 use sqlx::PgPool;
 use wopay_domain::envelope::DecodeError;
 use wopay_domain::ledger::{Account, effective_at, postings};
+use wopay_domain::money::MoneyError;
 use wopay_domain::payment::{Payment, PaymentEvent, PaymentState, evolve};
 use wopay_domain::{AssetId, LedgerEvent, MerchantId, PaymentId, RecordedEvent, Timestamp};
 
 use super::cause::Cause;
-use super::moment::{Moment, MomentError, resolve};
+use super::moment::{AsOf, Moment, MomentError, resolve};
 use super::{rules, store};
 
 /// Which aggregate to show.
@@ -129,6 +130,9 @@ pub enum HistoryError {
     /// An event cannot be read.
     #[error("an event cannot be read")]
     Decode(#[from] DecodeError),
+    /// Sums beyond 128 bits.
+    #[error("amounts cannot be added")]
+    Money(#[from] MoneyError),
     /// A moment that there is not.
     #[error("no such moment")]
     Moment(#[from] MomentError),
@@ -145,12 +149,22 @@ pub enum HistoryError {
 /// # Errors
 /// There is none, the database fails, or an event is missing or cannot be read.
 pub async fn history(pool: &PgPool, subject: Subject, moment: Option<Moment>) -> Result<History, HistoryError> {
+    let (events, as_of) = stream_of(pool, subject, moment).await?;
+    history_of(&events, as_of.position)
+}
+
+/// An aggregate's stream up to a moment.
+pub(crate) async fn stream_of(
+    pool: &PgPool,
+    subject: Subject,
+    moment: Option<Moment>,
+) -> Result<(Vec<RecordedEvent>, AsOf), HistoryError> {
     let as_of = resolve(pool, moment).await?;
     let events = store::stream(pool, subject.aggregate_type(), &subject.aggregate_id(), as_of.position).await?;
     if events.is_empty() {
         return Err(HistoryError::NotFound { subject: subject.to_string(), position: as_of.position });
     }
-    history_of(&events, as_of.position)
+    Ok((events, as_of))
 }
 
 /// The history that a stream tells.

@@ -11,8 +11,6 @@ mod ledger;
 mod moment;
 pub(crate) mod rules;
 mod store;
-#[cfg(test)]
-mod tests;
 
 pub use books::{Balance, Books, Signed, TrialBalance};
 pub use cause::Cause;
@@ -21,6 +19,7 @@ pub use ledger::{BalanceLine, LedgerFold, LedgerReplay, ReplayError, ledger};
 pub use moment::{AsOf, Moment, MomentError, first_at_or_after, resolve};
 
 pub(crate) use books::text;
+pub(crate) use history::stream_of;
 pub(crate) use store::recorded;
 
 /// How far a replay has come.

@@ -1,1 +1,0 @@
-//! Folds without a database.
