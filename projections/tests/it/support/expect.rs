@@ -83,15 +83,22 @@ async fn assert_balances(pool: &PgPool, merchant: MerchantId, own: &[&PaymentSta
     assets.extend(credited(DepositState::Confirmed).iter().map(|deposit| deposit.amount.asset()));
     for asset in assets {
         let row = balances.iter().find(|row| row.asset == *asset).unwrap();
-        assert_eq!(row.available.to_string(), sum(pool, asset, &credited(DepositState::Confirmed)).await);
-        assert_eq!(row.pending.to_string(), sum(pool, asset, &credited(DepositState::Seen)).await);
+        let mut available = amounts(asset, &credited(DepositState::Confirmed));
+        let refunds = own.iter().flat_map(|payment| payment.refunds.values()).filter(|refund| refund.is_live());
+        let refunds = refunds.filter(|refund| refund.amount.asset() == asset);
+        available.extend(refunds.map(|refund| format!("-{}", refund.amount.minor())));
+        assert_eq!(row.available.to_string(), sum(pool, available).await);
+        assert_eq!(row.pending.to_string(), sum(pool, amounts(asset, &credited(DepositState::Seen))).await);
     }
 }
 
-/// In Postgres: wider than any integer here.
-async fn sum(pool: &PgPool, asset: &AssetId, deposits: &[&Deposit]) -> String {
+fn amounts(asset: &AssetId, deposits: &[&Deposit]) -> Vec<String> {
     let amounts = deposits.iter().filter(|deposit| deposit.amount.asset() == asset);
-    let amounts: Vec<String> = amounts.map(|deposit| deposit.amount.minor().to_string()).collect();
+    amounts.map(|deposit| deposit.amount.minor().to_string()).collect()
+}
+
+/// In Postgres: wider than any integer here.
+async fn sum(pool: &PgPool, amounts: Vec<String>) -> String {
     sqlx::query_scalar("SELECT COALESCE(sum(minor::numeric), 0)::text FROM unnest($1::text[]) AS minor")
         .bind(amounts)
         .fetch_one(pool)

@@ -3,14 +3,16 @@
 use proptest::prelude::*;
 use uuid::Uuid;
 use wopay_domain::merchant::{MerchantCommand, MerchantPolicy, RegisterMerchant};
-use wopay_domain::payment::{DepositStage, LateDeposits, PaymentCommand};
-use wopay_domain::{ApiKeyId, Money, PaymentId, SecretRef};
+use wopay_domain::payment::{CompleteRefund, DepositStage, LateDeposits, PaymentCommand, RequestRefund};
+use wopay_domain::{ApiKeyId, Money, PaymentId, RefundId, SecretRef, Timestamp};
 
 use super::actors::{asset, at, block, create, merchant_id, native, report};
 use super::ledger::Book;
 
 const MERCHANTS: u8 = 3;
 const PAYMENTS: u8 = 5;
+/// More than an hour, in blocks: deposits take effect in several hours, and the wrong way round.
+const BLOCKS_APART: u32 = 400;
 
 /// Something that happens. What the rules refuse does not happen.
 #[derive(Clone, Copy, Debug)]
@@ -19,11 +21,20 @@ pub(crate) enum Step {
     Deposit { payment: u8, deposit: u8, block: u8, fork: u8, stage: u8, revision: u8 },
     Expire { payment: u8 },
     Cancel { payment: u8 },
+    Refund { payment: u8, refund: u8, act: RefundAct },
     IssueKey { merchant: u8, key: u8 },
     RevokeKey { merchant: u8, key: u8 },
     Webhook { merchant: u8, url: Option<u8> },
     Suspend { merchant: u8 },
     Reinstate { merchant: u8 },
+}
+
+/// What becomes of a refund.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RefundAct {
+    Request,
+    Complete,
+    Cancel,
 }
 
 /// Up to 60 steps, mostly deposits.
@@ -39,6 +50,8 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
             }),
         1 => payment().prop_map(|payment| Step::Expire { payment }),
         1 => payment().prop_map(|payment| Step::Cancel { payment }),
+        5 => (payment(), 0_u8..3, refund_act())
+            .prop_map(|(payment, refund, act)| Step::Refund { payment, refund, act }),
         1 => (merchant(), 0_u8..3).prop_map(|(merchant, key)| Step::IssueKey { merchant, key }),
         1 => (merchant(), 0_u8..3).prop_map(|(merchant, key)| Step::RevokeKey { merchant, key }),
         1 => (merchant(), prop::option::of(0_u8..3)).prop_map(|(merchant, url)| Step::Webhook { merchant, url }),
@@ -46,6 +59,10 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => merchant().prop_map(|merchant| Step::Reinstate { merchant }),
     ];
     prop::collection::vec(step, 0..60)
+}
+
+fn refund_act() -> impl Strategy<Value = RefundAct> {
+    prop_oneof![3 => Just(RefundAct::Request), 2 => Just(RefundAct::Complete), 1 => Just(RefundAct::Cancel)]
 }
 
 /// Registers the merchants and lets the steps happen.
@@ -74,7 +91,7 @@ fn take(book: &mut Book, second: u32, step: Step) {
             let minor = if wide { u128::MAX } else { 1_000_000 };
             let mut create = create(payment_id(payment), merchant, &format!("order {payment}"), minor, now);
             // Block 2 is late, blocks 0 and 1 are not.
-            create.terms.expires_at = now.max(block(1, 0).time + std::time::Duration::from_secs(1));
+            create.terms.expires_at = now.max(block(BLOCKS_APART, 0).time + std::time::Duration::from_secs(1));
             create.terms.expires_at += std::time::Duration::from_micros(1);
             create.terms.policy.late_deposits = if hold_late { LateDeposits::Hold } else { LateDeposits::Accept };
             book.payment(payment_id(payment), PaymentCommand::Create(Box::new(create))).ok();
@@ -88,7 +105,7 @@ fn take(book: &mut Book, second: u32, step: Step) {
             let amount = deposit_amount(payment, deposit, number, fork);
             // One transaction pays several payments: the leg tells them apart.
             let key = (u32::from(deposit), u32::from(payment));
-            let mut report = report(key, u64::from(revision), amount, block(u32::from(number) * 100, fork), stage);
+            let mut report = report(key, u64::from(revision), amount, block(u32::from(number) * BLOCKS_APART, fork), stage);
             report.at = now;
             book.payment(payment_id(payment), PaymentCommand::ObserveDeposit(Box::new(report))).ok();
         }
@@ -98,8 +115,30 @@ fn take(book: &mut Book, second: u32, step: Step) {
         Step::Cancel { payment } => {
             book.payment(payment_id(payment), PaymentCommand::Cancel { at: now }).ok();
         }
+        Step::Refund { payment, refund, act } => take_refund(book, now, (payment, refund), act),
         merchant_step => take_merchant(book, second, merchant_step),
     }
+}
+
+fn take_refund(book: &mut Book, at: Timestamp, (payment, refund): (u8, u8), act: RefundAct) {
+    let refund_id = RefundId::from_uuid(Uuid::from_u128(u128::from(payment) * 100 + u128::from(refund)));
+    let command = match act {
+        RefundAct::Request => PaymentCommand::RequestRefund(Box::new(RequestRefund {
+            refund_id,
+            amount: Money::new(100_000 * (1 + u128::from(refund)), asset().id),
+            to: "0xpayer".to_owned(),
+            reason: "returned".to_owned(),
+            at,
+        })),
+        RefundAct::Complete => PaymentCommand::CompleteRefund(Box::new(CompleteRefund {
+            refund_id,
+            transaction: format!("0x{payment}{refund}"),
+            network_fee: (refund > 0).then(|| Money::new(21_000 * u128::from(refund), native())),
+            at,
+        })),
+        RefundAct::Cancel => PaymentCommand::CancelRefund { refund_id, reason: "kept".to_owned(), at },
+    };
+    book.payment(payment_id(payment), command).ok();
 }
 
 fn take_merchant(book: &mut Book, second: u32, step: Step) {
@@ -122,7 +161,11 @@ fn take_merchant(book: &mut Book, second: u32, step: Step) {
         }
         Step::Suspend { merchant } => (merchant, MerchantCommand::Suspend { reason: "risk".to_owned(), at: now }),
         Step::Reinstate { merchant } => (merchant, MerchantCommand::Reinstate { at: now }),
-        Step::Open { .. } | Step::Deposit { .. } | Step::Expire { .. } | Step::Cancel { .. } => return,
+        Step::Open { .. }
+        | Step::Deposit { .. }
+        | Step::Expire { .. }
+        | Step::Cancel { .. }
+        | Step::Refund { .. } => return,
     };
     book.merchant(merchant_id(u128::from(merchant)), command).ok();
 }
