@@ -32,7 +32,7 @@ pub struct LedgerOptions {
     pub tries_max: usize,
     /// The first pause between tries; it doubles, with jitter, up to 32 times this.
     pub retry_pause: Duration,
-    /// How much is kept in memory of payments that were changed lately, in payments and their deposits (about half a KiB
+    /// How much is kept in memory of payments that were changed lately, in payments, their deposits and refunds (about half a KiB
     /// each), so that only the news of their streams are read. Nobody can pay tiny sums to an address until reading its
     /// payment takes all the time there is.
     pub hot_entries_max: u64,
@@ -169,10 +169,10 @@ impl Ledger {
     }
 }
 
-/// A payment and its deposits.
+/// A payment, its deposits and its refunds.
 fn weight(_: &PaymentId, context: &Arc<LedgerContext<Payment>>) -> u32 {
-    let deposits = context.state().state().map_or(0, |payment| payment.deposits.len());
-    u32::try_from(deposits).unwrap_or(u32::MAX).saturating_add(1)
+    let parts = context.state().state().map_or(0, |payment| payment.deposits.len().saturating_add(payment.refunds.len()));
+    u32::try_from(parts).unwrap_or(u32::MAX).saturating_add(1)
 }
 
 /// What commands led to.

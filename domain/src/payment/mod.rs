@@ -1,7 +1,7 @@
 //! A payment: what a merchant asked for, what arrived on the chain, and what follows from both.
 //!
-//! The standing of a payment is a pure function of its terms, its live deposits and three facts of its past (deadline
-//! passed, cancelled, once completed). Watchers report the state of a deposit with a revision that grows; an older
+//! The standing of a payment is a pure function of its terms, its live deposits and refunds and three facts of its past
+//! (deadline passed, cancelled, once completed). Watchers report the state of a deposit with a revision that grows; an older
 //! revision changes nothing. Together this makes reports commute: any order, any repetition ends in the same deposits and
 //! the same books. Only whether the payment was completed in between, and so is `reversed` rather than `expired`, is a
 //! matter of what was known when.

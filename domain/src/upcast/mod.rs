@@ -128,8 +128,10 @@ fn pending_steps(event_type: &str, version: &str) -> Result<Option<impl Iterator
         let (event_type, event_version) = (event_type.to_owned(), version.to_owned());
         return Err(UpcastError::UnknownVersion { event_type, event_version, newest });
     }
-    let from = version.to_owned();
-    Ok(edits.then(|| steps_of(event_type).skip_while(move |step| step.from != from)))
+    Ok(edits.then(|| {
+        let from = version.to_owned();
+        steps_of(event_type).skip_while(move |step| step.from != from)
+    }))
 }
 
 /// Applies the steps to `{"<event type>": {…fields…}}`.

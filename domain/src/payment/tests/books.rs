@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::properties::{command_with_amount, play, world};
-use crate::envelope::LedgerEvent;
+use crate::envelope::{LedgerEvent, decode};
 use crate::ledger::{Account, Layer, Side, postings};
-use crate::payment::{DepositState, Disposition, Payment, PaymentEvent, PaymentState, RefundState, decide, evolve};
+use crate::payment::{
+    DepositState, Disposition, Payment, PaymentEvent, PaymentState, PaymentStatus, RefundState, decide, evolve,
+};
+use crate::upcast::current_version;
 
 /// Debits less credits, by account, asset and layer.
 #[derive(Default)]
@@ -85,6 +88,31 @@ proptest! {
     }
 
     #[test]
+    fn any_history_is_read_back_as_it_was(commands in prop::collection::vec(command_with_amount(0_u128..200), 0..40)) {
+        let mut payment = super::properties::payment(false, 0).payment;
+        let mut replayed = payment.clone();
+        for command in commands {
+            for event in decide(&payment, command).unwrap_or_default() {
+                let (text, version) = (serde_json::to_string(&event).unwrap(), current_version(event.name()));
+                let read = decode("payment", event.name(), version, 1, &text).unwrap();
+                prop_assert_eq!(&read, &LedgerEvent::Payment(event.clone()));
+                let LedgerEvent::Payment(read) = read else { unreachable!() };
+                evolve(&mut payment, event);
+                evolve(&mut replayed, read);
+            }
+            prop_assert_eq!(&replayed, &payment);
+            let state = payment.state().unwrap();
+            let live: u128 = state.refunds.values().filter(|refund| refund.is_live()).map(|r| r.amount.minor()).sum();
+            let totals = state.totals().unwrap();
+            prop_assert_eq!(live, totals.refunded.minor() + totals.refunds_requested.minor());
+            let all_back = !totals.confirmed.is_zero() && totals.refunded.minor() >= totals.confirmed.minor();
+            prop_assert_eq!(state.status == PaymentStatus::Refunded, all_back, "{:?} with {:?}", state.status, totals);
+            let partly = !totals.refunded.is_zero() && !all_back;
+            prop_assert_eq!(state.flags.partially_refunded, partly, "{:?} with {:?}", state.flags, totals);
+        }
+    }
+
+    #[test]
     fn refunds_never_exceed_what_was_paid(commands in prop::collection::vec(command_with_amount(0_u128..200), 0..40)) {
         let mut payment = super::properties::payment(false, 0).payment;
         let mut books = Books::default();
@@ -113,7 +141,7 @@ fn deposits_of_older_versions_leave_nothing_pending() {
     let mut books = Books::default();
     for line in include_str!("events-1.0.jsonl").lines() {
         let name = line.split('"').nth(1).unwrap();
-        let LedgerEvent::Payment(event) = crate::envelope::decode("payment", name, "1.0", 1, line).unwrap() else {
+        let LedgerEvent::Payment(event) = decode("payment", name, "1.0", 1, line).unwrap() else {
             unreachable!()
         };
         books.book(&event);

@@ -4,6 +4,7 @@ use super::fixture::{
     DEADLINE, Scenario, at, cancel_refund, complete_refund, deposit, hold_late, opened, request_refund,
 };
 use crate::envelope::{LedgerEvent, decode};
+use crate::ledger::effective_at;
 use crate::payment::PaymentCommand::{Cancel, Expire};
 use crate::payment::{AGGREGATE_TYPE, PaymentCommand, PaymentEvent, decide, evolve};
 
@@ -100,6 +101,18 @@ fn version_one_stays_readable() {
     for (line, event) in FIRST.lines().zip(expected) {
         let read = decode(AGGREGATE_TYPE, event.name(), "1.0", 1, line).unwrap();
         assert_eq!(read, LedgerEvent::Payment(without_pending(event)));
+    }
+}
+
+/// Deposits by the chain's clock, the rest by that of who caused it.
+#[test]
+fn every_event_took_effect_when_what_it_speaks_of_happened() {
+    for event in every_event() {
+        let json = serde_json::to_value(&event).unwrap();
+        let fields = &json[event.name()];
+        let expected = [&fields["block"]["time"], &fields["at"], &fields["created_at"]];
+        let expected = expected.into_iter().find(|time| time.is_string()).unwrap();
+        assert_eq!(&serde_json::json!(effective_at(&LedgerEvent::Payment(event.clone()))), expected, "{json}");
     }
 }
 
