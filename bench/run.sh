@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 AUTOCANNON=9.0.0
+EVENTSOURCING=9.5.6
 tools=$PWD/.wopay/tools
 
 echo '== bench: release build of the gateway and the bench (the first time takes several minutes)'
@@ -42,5 +43,14 @@ else
         npm install --prefix "$tools/autocannon" --no-audit --no-fund --loglevel=error "autocannon@$AUTOCANNON"
     generator=(--autocannon "$tools/autocannon/node_modules/autocannon/autocannon.js")
 fi
+
+# The peer in Python. Without it the bench says so and goes on.
+if [ ! -d "$tools/eventsourcing/eventsourcing-$EVENTSOURCING.dist-info" ]; then
+    echo "== bench: installing eventsourcing $EVENTSOURCING from PyPI"
+    rm -rf "$tools/eventsourcing"
+    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target "$tools/eventsourcing" \
+        "eventsourcing==$EVENTSOURCING" 'psycopg[binary,pool]>=3.2,<4' || echo '== bench: that failed; one peer less'
+fi
+[ -d "$tools/eventsourcing/eventsourcing" ] && generator+=(--eventsourcing "$tools/eventsourcing")
 
 exec "$target/wopay-bench" --wopay "$target/wopay" "${generator[@]}" "$@"

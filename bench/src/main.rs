@@ -6,14 +6,17 @@ mod cpu;
 mod floor;
 mod gateway;
 mod generator;
+mod history;
 mod http;
 mod latency;
 mod measure;
 mod ours;
+mod past;
 mod plain;
 mod report;
 mod sample;
 mod server;
+mod work;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -32,14 +35,26 @@ use server::Server;
 
 /// Measures what a payment costs.
 #[derive(Debug, Parser)]
+#[command(subcommand_negates_reqs = true)]
 struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// Seconds of each measurement; the HTTP load lasts three times as long.
     #[arg(long, default_value_t = 6)]
     seconds: u64,
 
     /// Which parts to run.
-    #[arg(long, value_delimiter = ',', default_value = "floor,plain,commands,http")]
+    #[arg(long, value_delimiter = ',', default_value = "floor,plain,commands,http,replay,audit,asof,growth")]
     only: Vec<Part>,
+
+    /// Events of the ledger that `replay`, `audit`, `asof` and `growth` are measured on.
+    #[arg(long, default_value_t = 1_000_000)]
+    events: u64,
+
+    /// Folder that the Python package `eventsourcing` is installed in; without it that peer is left out.
+    #[arg(long)]
+    eventsourcing: Option<PathBuf>,
 
     /// The gateway's binary, release build.
     #[arg(long, default_value = "target/release/wopay")]
@@ -86,16 +101,33 @@ enum Part {
     Plain,
     Commands,
     Http,
+    Replay,
+    Audit,
+    Asof,
+    Growth,
 }
 
-#[tokio::main]
-async fn main() -> Result<()> {
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Used by the bench itself: a piece of work in a process of its own.
+    #[command(hide = true)]
+    Work(work::WorkArgs),
+}
+
+fn main() -> Result<()> {
     let args = Args::parse();
+    match &args.command {
+        Some(Command::Work(work)) => work::main(work),
+        None => tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(bench(&args)),
+    }
+}
+
+async fn bench(args: &Args) -> Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     empty(&args.scratch)?;
     let scratch = std::fs::canonicalize(&args.scratch)?;
     let server = Server::start(args.database_url.clone(), &scratch.join("postgres"), search()).await?;
-    let report = run(&args, &server, &scratch).await;
+    let report = run(args, &server, &scratch).await;
     server.stop().await?;
     let report = report?;
     report.print();
@@ -116,6 +148,7 @@ async fn run(args: &Args, server: &Server, scratch: &Path) -> Result<Report> {
         bytes: Vec::new(),
         served: None,
         derived_per_s: None,
+        past: None,
         aims: Vec::new(),
     };
     if args.only.contains(&Part::Floor) {
@@ -148,6 +181,15 @@ async fn run(args: &Args, server: &Server, scratch: &Path) -> Result<Report> {
         report.bytes.push(('d', served.bytes));
         report.served = Some(served);
     }
+    let plan = past::Plan {
+        parts: &args.only,
+        events: args.events,
+        scratch: &scratch.join("past"),
+        eventsourcing: args.eventsourcing.clone(),
+        options: ledger_options(args),
+        duration,
+    };
+    report.past = past::measure(server, &plan).await?;
     let others = difference(others, server.cpu_of_others()).map(|others| others.as_secs_f64());
     let capacity = started.elapsed().as_secs_f64() * report.cores as f64;
     report.others_percent = others.map(|others| 100.0 * others / capacity);

@@ -21,7 +21,7 @@ use crate::sample::Sample;
 use crate::server::{EventBytes, Server, event_bytes};
 
 /// As the gateway's own pool; appends go through a connection of their own.
-const CONNECTIONS: u32 = 10;
+pub(crate) const CONNECTIONS: u32 = 10;
 /// `custody.address_lease` of the gateway.
 const ADDRESS_LEASE: u32 = 200;
 /// (tasks, more payments a second than they can make): how many addresses to have ready.
@@ -37,33 +37,46 @@ pub(crate) async fn measure(
     let database = server.create_database("bench_ours").await?;
     database.migrate(in_repository("migrations")).await?;
     let pool = database.pool(CONNECTIONS).await?;
-    let ledger = Ledger::start(pool.clone(), AppendSignal::new(), options);
-    let addresses = AddressLeases::new(pool.clone(), ADDRESS_LEASE);
-    let sample = Arc::new(Sample::new()?);
     let numbers = Arc::new(AtomicU64::new(0));
     let mut measurements = Vec::new();
     for (concurrency, rate_max) in RUNS {
-        fill_pool(&pool, rate_max * (duration + WARM_UP).as_secs().max(1)).await?;
-        let (ledger, addresses, sample) = (ledger.clone(), addresses.clone(), Arc::clone(&sample));
-        let operation = move |number| {
-            let (ledger, addresses, sample) = (ledger.clone(), addresses.clone(), Arc::clone(&sample));
-            async move {
-                let address = addresses.take(ChainFamily::Evm).await?;
-                let created = ledger.create_payment(sample.create(number, address), &sample.metadata(), None).await?;
-                ensure!(matches!(created, Created::New { .. }), "payment {number} existed already");
-                Ok(())
-            }
-        };
-        let measured =
-            drive(server, ('c', "Ledger::create_payment"), concurrency, duration, Arc::clone(&numbers), operation);
-        measurements.push(measured.await?);
+        let what = ('c', "Ledger::create_payment");
+        let load = (concurrency, rate_max, duration);
+        measurements.push(create_payments(server, &pool, options.clone(), what, load, Arc::clone(&numbers)).await?);
     }
-    ledger.shutdown().await;
     let bytes = event_bytes(&pool).await?;
     let derived = derivation_rate(&pool).await?;
     pool.close().await;
     server.drop_database(database).await?;
     Ok((measurements, bytes, derived))
+}
+
+/// Creates payments for a while: `(tasks, more payments a second than they can make, how long)`.
+pub(crate) async fn create_payments(
+    server: &Server,
+    pool: &PgPool,
+    options: LedgerOptions,
+    what: (char, &str),
+    (concurrency, rate_max, duration): (u32, u64, Duration),
+    numbers: Arc<AtomicU64>,
+) -> Result<Measurement> {
+    fill_pool(pool, rate_max * (duration + WARM_UP).as_secs().max(1)).await?;
+    let ledger = Ledger::start(pool.clone(), AppendSignal::new(), options);
+    let addresses = AddressLeases::new(pool.clone(), ADDRESS_LEASE);
+    let sample = Arc::new(Sample::new()?);
+    let working = ledger.clone();
+    let operation = move |number| {
+        let (ledger, addresses, sample) = (working.clone(), addresses.clone(), Arc::clone(&sample));
+        async move {
+            let address = addresses.take(ChainFamily::Evm).await?;
+            let created = ledger.create_payment(sample.create(number, address), &sample.metadata(), None).await?;
+            ensure!(matches!(created, Created::New { .. }), "payment {number} existed already");
+            Ok(())
+        }
+    };
+    let measured = drive(server, what, concurrency, duration, numbers, operation).await;
+    ledger.shutdown().await;
+    measured
 }
 
 /// Puts addresses into the pool until at least `count` are left. Spread like real ones, so that the indexes work as hard.

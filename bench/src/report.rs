@@ -9,9 +9,17 @@ use serde::Serialize;
 
 use crate::http::Served;
 use crate::measure::Measurement;
+use crate::past::Past;
 use crate::server::EventBytes;
+use crate::work::Done;
 
 const MEMORY_AIM_MIB: f64 = 300.0;
+/// Of verifying and rebuilding, however long the ledger is.
+const PAST_MEMORY_AIM_MIB: f64 = 500.0;
+const REPLAY_AIM_PER_S: f64 = 300_000.0;
+const REPLAY_AIM_SHARE: f64 = 0.5;
+const AS_OF_AIM_MS: f64 = 20.0;
+const GROWTH_AIM: f64 = 1.2;
 
 /// All that one run found.
 #[derive(Clone, Debug, Serialize)]
@@ -32,6 +40,8 @@ pub(crate) struct Report {
     pub(crate) served: Option<Served>,
     /// Addresses a second that one core derives.
     pub(crate) derived_per_s: Option<f64>,
+    /// What was found of a ledger with a long past.
+    pub(crate) past: Option<Past>,
     /// What was reached of the aims.
     pub(crate) aims: Vec<Aim>,
 }
@@ -66,14 +76,45 @@ impl Report {
             ),
             self.memory(),
         ];
-        self.aims = aims.into_iter().flatten().collect();
+        self.aims = aims.into_iter().flatten().chain(self.aims_of_the_past()).collect();
+    }
+
+    fn aims_of_the_past(&self) -> Vec<Aim> {
+        let Some(past) = &self.past else { return Vec::new() };
+        let mut aims = Vec::new();
+        if let Some(replay) = &past.replay {
+            let rate = replay.ours.rate_per_s();
+            aims.push(at_least("(e) replay / faster COPY", rate / replay.floor_per_s(), REPLAY_AIM_SHARE));
+            aims.push(at_least("(e) replayed events/s on one core", rate, REPLAY_AIM_PER_S));
+        }
+        let memory = |what: &str, done: &Done| {
+            let peak = mebibytes(done.peak_kib?);
+            Some(at_most(&format!("peak memory of {what}, MiB"), peak, PAST_MEMORY_AIM_MIB))
+        };
+        if let Some(audit) = &past.audit {
+            // A payment of (c) is one event.
+            let appended = self.best('c', |_| true);
+            aims.extend(ratio("(f) sealing / best (c), events/s", Some(audit.seal.rate_per_s()), appended, 1.0));
+            aims.extend(memory("(f) verifying", &audit.verify));
+        }
+        if let Some(asof) = &past.asof {
+            aims.extend(memory("(g) rebuilding all read models", &asof.rebuild));
+            let p99_ms = f64::from(asof.position.p99_us) / 1e3;
+            aims.push(at_most("(g) balance as of a position, p99 ms", p99_ms, AS_OF_AIM_MS));
+        }
+        if let Some(growth) = &past.growth {
+            let (large, small) = (growth.large_events, growth.small_events);
+            let what = |of: &str| format!("(h) {of} of an append at {large} events / at {small}");
+            aims.extend(growth.by_rate().map(|ratio| at_most(&what("time"), ratio, GROWTH_AIM)));
+            aims.extend(growth.by_cpu().map(|ratio| at_most(&what("CPU time"), ratio, GROWTH_AIM)));
+        }
+        aims
     }
 
     fn memory(&self) -> Option<Aim> {
         let served = self.served.as_ref()?;
         let peak = mebibytes(served.memory_peak_kib?);
-        let what = "peak memory of `wopay serve`, MiB (at most)".to_owned();
-        Some(Aim { what, reached: peak, aim: MEMORY_AIM_MIB, met: peak <= MEMORY_AIM_MIB })
+        Some(at_most("peak memory of `wopay serve`, MiB", peak, MEMORY_AIM_MIB))
     }
 
     /// The best rate of a group's lines that fit.
@@ -88,8 +129,13 @@ impl Report {
         if let Some(others) = self.others_percent {
             println!("Other programs took {others:.0} % of the cores during the run.");
         }
-        println!("{}", self.lines());
-        self.print_notes();
+        if !self.measurements.is_empty() {
+            println!("{}", self.lines());
+            self.print_notes();
+        }
+        if let Some(past) = &self.past {
+            print_past(past);
+        }
         if !self.aims.is_empty() {
             println!("\n{}", self.judgement());
         }
@@ -185,9 +231,45 @@ impl Report {
     }
 }
 
+fn print_past(past: &Past) {
+    println!(
+        "\nA ledger of {} events, {:.0} MiB with indexes",
+        past.history.events,
+        past.history.bytes as f64 / (1024.0 * 1024.0)
+    );
+    let header = ["", "what", "events", "each/s", "p50 ms", "p99 ms", "process", "postgres", "peak MiB", ""];
+    let mut table = table(&header);
+    for line in past.lines() {
+        table.add_row(vec![
+            line.group.to_string(),
+            line.name,
+            if line.count > 0 { line.count.to_string() } else { "-".to_owned() },
+            format!("{:.0}", line.rate_per_s),
+            text(line.latency.map(|latency| milliseconds(latency.p50_us))),
+            text(line.latency.map(|latency| milliseconds(latency.p99_us))),
+            text(line.process_us.map(|us| format!("{us:.2}"))),
+            text(line.postgres_us.map(|us| format!("{us:.2}"))),
+            text(line.peak_kib.map(|kib| whole(mebibytes(kib)))),
+            line.note.unwrap_or_default(),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(2).take(7) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    println!("{table}");
+    println!("process, postgres: CPU time for each, in µs; the process has one thread in (e).");
+}
+
+fn at_least(what: &str, reached: f64, aim: f64) -> Aim {
+    Aim { what: what.to_owned(), reached, aim, met: reached >= aim }
+}
+
+fn at_most(what: &str, reached: f64, aim: f64) -> Aim {
+    Aim { what: format!("{what} (at most)"), reached, aim, met: reached <= aim }
+}
+
 fn ratio(what: &str, reached: Option<f64>, base: Option<f64>, aim: f64) -> Option<Aim> {
-    let ratio = reached? / base?;
-    Some(Aim { what: what.to_owned(), reached: ratio, aim, met: ratio >= aim })
+    Some(at_least(what, reached? / base?, aim))
 }
 
 fn table(header: &[&str]) -> Table {

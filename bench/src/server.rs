@@ -5,7 +5,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use futures::StreamExt as _;
+use sqlx::postgres::{PgConnectOptions, PgPoolCopyExt as _, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool};
 use url::Url;
 use wopay_private_services::{BinarySearch, PostgresOptions, PrivatePostgres, start_postgres};
@@ -170,6 +171,17 @@ impl Database {
         connection.close().await?;
         Ok(())
     }
+}
+
+/// Copies rows from one database to another.
+pub(crate) async fn copy(from: &PgPool, out: &str, to: &PgPool, into: &str) -> Result<()> {
+    let mut rows = from.copy_out_raw(out).await?;
+    let mut copy = to.copy_in_raw(into).await?;
+    while let Some(message) = rows.next().await {
+        copy.send(message?).await?;
+    }
+    copy.finish().await?;
+    Ok(())
 }
 
 /// How large the events of a database are, on average.
