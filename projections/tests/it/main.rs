@@ -1,13 +1,16 @@
 //! The read side on a real Postgres.
 #![allow(clippy::unwrap_used, reason = "a test reports by panicking")]
 
+mod books;
 mod check;
+mod feed;
 mod follower;
 mod merchants;
 mod payments;
 mod poison;
 mod property;
 mod rebuild;
+mod reports;
 mod support;
 mod transactions;
 mod versions;
