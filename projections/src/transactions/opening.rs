@@ -3,11 +3,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use serde::Deserialize;
-use serde_json::Value;
 use sqlx::{PgConnection, Row};
+use wopay_domain::envelope::decode;
 use wopay_domain::payment::{AGGREGATE_TYPE, PaymentCreated, PaymentEvent};
-use wopay_domain::{Asset, MerchantId, PaymentId};
+use wopay_domain::{Asset, LedgerEvent, MerchantId, PaymentId};
 
 use crate::batch::Batch;
 use crate::error::ApplyError;
@@ -58,7 +57,7 @@ async fn recorded(
     payments: Vec<String>,
 ) -> Result<Vec<(PaymentId, Opening)>, ApplyError> {
     let rows = sqlx::query(
-        "SELECT payload
+        "SELECT position, event_type, event_version, payload::text AS payload
          FROM events
          WHERE aggregate_type = $1 AND aggregate_id = ANY($2) AND sequence = 1",
     )
@@ -68,9 +67,11 @@ async fn recorded(
     .await?;
     let mut openings = Vec::with_capacity(rows.len());
     for row in rows {
-        let payload: Value = row.try_get("payload")?;
+        let (event_type, version): (&str, &str) = (row.try_get("event_type")?, row.try_get("event_version")?);
+        let (position, payload): (i64, &str) = (row.try_get("position")?, row.try_get("payload")?);
         // Whatever else stands there makes the payment one that was never opened, which the caller reports.
-        if let Ok(PaymentEvent::PaymentCreated(created)) = PaymentEvent::deserialize(&payload) {
+        let read = decode(AGGREGATE_TYPE, event_type, version, position, payload);
+        if let Ok(LedgerEvent::Payment(PaymentEvent::PaymentCreated(created))) = read {
             openings.push((created.payment_id, Opening::of(&created)));
         }
     }

@@ -12,14 +12,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use sqlx::PgConnection;
 use url::{Origin, Url};
+use wopay_domain::envelope::{DecodeError, decode};
 use wopay_domain::merchant::{MerchantEvent, WebhookConfigured};
-use wopay_domain::payment::{PaymentCreated, PaymentEvent, Standing};
+use wopay_domain::payment::{AGGREGATE_TYPE, PaymentCreated, PaymentEvent, Standing};
 use wopay_domain::{LedgerEvent, MerchantId, PaymentId, RecordedEvent};
 use wopay_eventbus::{EventHandler, HandlerError};
 
 use crate::announcement::{Announcement, Planned, Target, delivery_id, event_name};
 use crate::wake::Wake;
-use store::Endpoint;
+use store::{Endpoint, FirstEvent};
 
 /// The follower's name: of its checkpoint and its durable consumer.
 pub const FOLLOWER: &str = "webhooks";
@@ -40,7 +41,7 @@ enum PlanError {
     #[error("payment {0} has no creation event")]
     NoCreation(PaymentId),
     #[error("the creation event of payment {payment} cannot be read")]
-    Creation { payment: PaymentId, source: serde_json::Error },
+    Creation { payment: PaymentId, source: DecodeError },
 }
 
 /// A status event that is still to be planned.
@@ -169,12 +170,13 @@ async fn creations(
     events: &[Announced],
 ) -> Result<HashMap<PaymentId, PaymentCreated>, HandlerError> {
     let ids: Vec<PaymentId> = events.iter().map(|event| event.payment).collect();
-    let mut payloads = store::creation_payloads(tx, &ids).await?;
-    let mut created = HashMap::with_capacity(payloads.len());
+    let mut first = store::first_events(tx, &ids).await?;
+    let mut created = HashMap::with_capacity(first.len());
     for event in events {
-        let Some(payload) = payloads.remove(&event.payment) else { continue };
-        match serde_json::from_value(payload) {
-            Ok(PaymentEvent::PaymentCreated(opened)) => {
+        let Some(first) = first.remove(&event.payment) else { continue };
+        let FirstEvent { event_type, event_version, position, payload, .. } = &first;
+        match decode(AGGREGATE_TYPE, event_type, event_version, *position, payload) {
+            Ok(LedgerEvent::Payment(PaymentEvent::PaymentCreated(opened))) => {
                 created.insert(event.payment, *opened);
             }
             Ok(_) => return Err(poison(event.position, PlanError::NoCreation(event.payment))),

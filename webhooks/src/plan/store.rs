@@ -17,6 +17,16 @@ pub(super) struct Endpoint {
     pub(super) disabled: bool,
 }
 
+/// How a payment's stream begins, as stored.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct FirstEvent {
+    pub(super) aggregate_id: String,
+    pub(super) position: i64,
+    pub(super) event_type: String,
+    pub(super) event_version: String,
+    pub(super) payload: String,
+}
+
 /// Remembers settings, unless newer ones are known.
 pub(super) async fn configure(
     tx: &mut PgConnection,
@@ -110,20 +120,20 @@ pub(super) async fn endpoints(
 }
 
 /// The first event of each of these payments' streams.
-pub(super) async fn creation_payloads(
+pub(super) async fn first_events(
     tx: &mut PgConnection,
     payments: &[PaymentId],
-) -> Result<HashMap<PaymentId, serde_json::Value>, sqlx::Error> {
+) -> Result<HashMap<PaymentId, FirstEvent>, sqlx::Error> {
     let ids: Vec<String> = payments.iter().map(PaymentId::to_string).collect();
-    let rows: Vec<(String, serde_json::Value)> = sqlx::query_as(
-        "SELECT aggregate_id, payload
+    let rows: Vec<FirstEvent> = sqlx::query_as(
+        "SELECT aggregate_id, position, event_type, event_version, payload::text AS payload
          FROM events
          WHERE aggregate_type = 'payment' AND aggregate_id = ANY ($1) AND sequence = 1",
     )
     .bind(ids)
     .fetch_all(tx)
     .await?;
-    Ok(rows.into_iter().filter_map(|(id, payload)| Some((id.parse().ok()?, payload))).collect())
+    Ok(rows.into_iter().filter_map(|event| Some((event.aggregate_id.parse().ok()?, event))).collect())
 }
 
 /// Writes the rows that are not there yet and says how many those were.
