@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::PgPool;
 use wopay_api::{Check, Readiness};
+use wopay_audit::{SealState, SealerStatus};
 use wopay_chain_watchers::{ChainState, ChainStatus};
 use wopay_eventbus::{Bus, FollowerStatus};
 
@@ -20,11 +21,12 @@ pub(crate) struct Checks {
     followers: Vec<FollowerStatus>,
     read_side: Option<ReadSide>,
     chains: Vec<ChainStatus>,
+    sealer: Option<SealerStatus>,
 }
 
 impl Checks {
     pub(crate) fn new(pool: PgPool, bus: Bus) -> Self {
-        Self { pool, bus, followers: Vec::new(), read_side: None, chains: Vec::new() }
+        Self { pool, bus, followers: Vec::new(), read_side: None, chains: Vec::new(), sealer: None }
     }
 
     pub(crate) fn follow(&mut self, follower: FollowerStatus) {
@@ -37,6 +39,10 @@ impl Checks {
 
     pub(crate) fn watch(&mut self, chain: ChainStatus) {
         self.chains.push(chain);
+    }
+
+    pub(crate) fn seal(&mut self, sealer: SealerStatus) {
+        self.sealer = Some(sealer);
     }
 
     async fn postgres(&self) -> Check {
@@ -64,6 +70,7 @@ impl Readiness for Checks {
         checks.extend(self.read_side.iter().map(read_side));
         checks.extend(self.followers.iter().map(follower));
         checks.extend(self.chains.iter().map(chain));
+        checks.extend(self.sealer.iter().map(sealer));
         checks
     }
 }
@@ -97,4 +104,17 @@ fn chain(status: &ChainStatus) -> Check {
         ChainState::Refused { reason } => (false, format!("refused: {reason}")),
     };
     Check { name, ready, detail: Some(detail) }
+}
+
+/// A sealer that refuses needs a person: what it would have to sign is not what was signed before.
+fn sealer(status: &SealerStatus) -> Check {
+    let (ready, detail) = match status.state() {
+        SealState::Starting => (false, "starting".to_owned()),
+        SealState::Standby => (true, "another instance seals".to_owned()),
+        SealState::Sealing { size, head, copy_error: None } => (true, format!("sealed {size} of {head}")),
+        SealState::Sealing { copy_error: Some(error), .. } => (true, format!("sealed, but {error}")),
+        SealState::Refused { reason } => (false, format!("refused: {reason}")),
+        SealState::Failing { reason } => (false, reason),
+    };
+    Check { name: "audit".to_owned(), ready, detail: Some(detail) }
 }

@@ -15,6 +15,11 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         let reason = "it needs database_url beside it, with the role that the application runs as".to_owned();
         return Err(ConfigError::Variable { name: "database_owner_url".to_owned(), reason });
     }
+    let origin = config.audit_origin();
+    if origin.is_empty() || origin.chars().any(char::is_whitespace) || origin.contains('+') {
+        let reason = "a log's name is not empty and holds no white space and no '+'".to_owned();
+        return Err(ConfigError::Variable { name: "audit.origin".to_owned(), reason });
+    }
     if config.environment == Environment::Development {
         return Ok(());
     }

@@ -20,7 +20,7 @@ enum Kind {
     Toml,
 }
 
-const KEYS: [(&[&str], Kind); 16] = [
+const KEYS: [(&[&str], Kind); 18] = [
     (&["environment"], Kind::Text),
     (&["listen"], Kind::Text),
     (&["public_url"], Kind::Text),
@@ -34,6 +34,8 @@ const KEYS: [(&[&str], Kind); 16] = [
     (&["custody", "address_lease"], Kind::Toml),
     (&["custody", "treasury"], Kind::Toml),
     (&["webhooks", "allow_networks"], Kind::List),
+    (&["audit", "origin"], Kind::Text),
+    (&["audit", "checkpoint_file"], Kind::Text),
     (&["log", "format"], Kind::Text),
     (&["log", "filter"], Kind::Text),
     (&["chains"], Kind::Toml),

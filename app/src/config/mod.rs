@@ -47,6 +47,7 @@ pub(crate) struct Config {
     pub(crate) ledger: String,
     pub(crate) custody: Custody,
     pub(crate) webhooks: Webhooks,
+    pub(crate) audit: Audit,
     pub(crate) log: Log,
     pub(crate) chains: Chains,
 }
@@ -64,6 +65,7 @@ impl Default for Config {
             ledger: "main".to_owned(),
             custody: Custody::default(),
             webhooks: Webhooks::default(),
+            audit: Audit::default(),
             log: Log::default(),
             chains: Chains::default(),
         }
@@ -135,6 +137,16 @@ impl Webhooks {
     }
 }
 
+/// The audit log: what is signed, and where its newest head is copied to.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Audit {
+    /// The log's name, which is also its key's. Default: `wopay.local/<ledger>`.
+    pub(crate) origin: Option<String>,
+    /// The copy of the newest checkpoint. Default: `audit/checkpoint` under `data_dir`.
+    pub(crate) checkpoint_file: Option<PathBuf>,
+}
+
 /// Logging, to standard error.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -165,5 +177,15 @@ impl Config {
     pub(crate) fn base_url(&self) -> String {
         let url = self.public_url.as_ref().map_or_else(|| format!("http://{}", self.listen), Url::to_string);
         url.trim_end_matches('/').to_owned()
+    }
+
+    /// The name of the audit log and of its key.
+    pub(crate) fn audit_origin(&self) -> String {
+        self.audit.origin.clone().unwrap_or_else(|| format!("wopay.local/{}", self.ledger))
+    }
+
+    /// Where the newest checkpoint is copied to, outside the database.
+    pub(crate) fn checkpoint_file(&self) -> PathBuf {
+        self.audit.checkpoint_file.clone().unwrap_or_else(|| self.data_dir.join("audit").join("checkpoint"))
     }
 }

@@ -37,7 +37,7 @@ pub(crate) enum Role {
     Watchers,
     /// Commands that are due: deadlines.
     Scheduler,
-    /// Holds the keys: derives addresses ahead.
+    /// Holds the keys: derives addresses ahead, seals the audit log.
     Signer,
 }
 
@@ -176,7 +176,7 @@ pub(crate) async fn start(
                 let (pool, ledger, token) = (context.workers.clone(), context.ledger.clone(), parts.token());
                 parts.spawn("scheduler", scheduler::run(pool, ledger, token));
             }
-            Role::Signer => signer::start(context, parts).await?,
+            Role::Signer => signer::start(context, parts, checks).await?,
         }
     }
     Ok(())
