@@ -7,7 +7,7 @@
 //!
 //! Values are sealed under a random key of their subject's own, in `subject_keys`, which is sealed under the master key.
 //! [`Vault::forget`] destroys that key: nothing of the subject opens again, in no copy of `secrets`, while the events that
-//! refer to it still verify. See docs/decisions/0016-forgetting.md.
+//! refer to it still verify. See docs/decisions/0019-forgetting.md.
 //!
 //! What is deliberately absent: no environment is read (the app knows where keys come from), no key and no opened value
 //! is ever printed, and a wrong key is told from a damaged row: see [`VaultError`].

@@ -4,7 +4,7 @@
 //!
 //! A private Postgres has both roles, made at the start. Elsewhere `database_url` names the application's role and
 //! `database_owner_url` the owner; with `database_url` alone, development runs as one role, and production refuses it if it
-//! could alter the ledger. See docs/decisions/0015-database-roles.md.
+//! could alter the ledger. See docs/decisions/0018-database-roles.md.
 
 mod grants;
 mod migrations;
