@@ -81,6 +81,7 @@ pub struct BlockRef {
     /// Hash in the chain's usual text form (EVM: `0x` and lower-case hex).
     pub hash: String,
     /// The chain's own time of the block; decides whether a deposit is late.
+    #[serde(deserialize_with = "crate::timestamp::deserialize")]
     pub time: Timestamp,
 }
 

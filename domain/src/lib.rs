@@ -15,6 +15,7 @@ pub mod merchant;
 pub mod money;
 pub mod payment;
 mod text;
+mod timestamp;
 pub mod upcast;
 
 pub use chain::{BlockRef, ChainCatalog, ChainFamily, ChainName, ChainSpec, DepositKey, DepositLeg};

@@ -37,6 +37,7 @@ pub struct MerchantRegistered {
     /// The rules of its payments.
     pub policy: MerchantPolicy,
     /// When.
+    #[serde(deserialize_with = "crate::timestamp::deserialize")]
     pub at: Timestamp,
 }
 
@@ -50,6 +51,7 @@ pub struct ApiKeyIssued {
     /// Where the key's request-signing secret is sealed.
     pub secret: SecretRef,
     /// When.
+    #[serde(deserialize_with = "crate::timestamp::deserialize")]
     pub at: Timestamp,
 }
 
@@ -59,6 +61,7 @@ pub struct ApiKeyRevoked {
     /// Which key.
     pub key_id: ApiKeyId,
     /// When.
+    #[serde(deserialize_with = "crate::timestamp::deserialize")]
     pub at: Timestamp,
 }
 
@@ -70,6 +73,7 @@ pub struct WebhookConfigured {
     /// Where the signing secret is sealed.
     pub secret: SecretRef,
     /// When.
+    #[serde(deserialize_with = "crate::timestamp::deserialize")]
     pub at: Timestamp,
 }
 
@@ -79,6 +83,7 @@ pub struct MerchantSuspended {
     /// Why.
     pub reason: String,
     /// When.
+    #[serde(deserialize_with = "crate::timestamp::deserialize")]
     pub at: Timestamp,
 }
 
@@ -86,6 +91,7 @@ pub struct MerchantSuspended {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MerchantReinstated {
     /// When.
+    #[serde(deserialize_with = "crate::timestamp::deserialize")]
     pub at: Timestamp,
 }
 
@@ -93,6 +99,7 @@ pub struct MerchantReinstated {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MerchantForgotten {
     /// When.
+    #[serde(deserialize_with = "crate::timestamp::deserialize")]
     pub at: Timestamp,
 }
 

@@ -64,6 +64,7 @@ pub struct PaymentCreated {
     /// What is asked for and under which policy; never changes.
     pub terms: PaymentTerms,
     /// When.
+    #[serde(deserialize_with = "crate::timestamp::deserialize")]
     pub created_at: Timestamp,
 }
 
@@ -85,6 +86,7 @@ pub struct DepositDetected {
     /// Whether it counts for the payment.
     pub disposition: Disposition,
     /// When the watcher saw it.
+    #[serde(deserialize_with = "crate::timestamp::deserialize")]
     pub at: Timestamp,
 }
 
@@ -104,6 +106,7 @@ pub struct DepositReincluded {
     /// Whether it counts for the payment, judged by the new block's time.
     pub disposition: Disposition,
     /// When the watcher saw it.
+    #[serde(deserialize_with = "crate::timestamp::deserialize")]
     pub at: Timestamp,
 }
 
@@ -127,6 +130,7 @@ pub struct DepositConfirmed {
     /// Whether its detection made a pending entry, which is released now.
     pub releases_pending: bool,
     /// When the watcher saw it.
+    #[serde(deserialize_with = "crate::timestamp::deserialize")]
     pub at: Timestamp,
 }
 
@@ -150,6 +154,7 @@ pub struct DepositOrphaned {
     /// Whether its detection made a pending entry, which is released now.
     pub releases_pending: bool,
     /// When the watcher saw it.
+    #[serde(deserialize_with = "crate::timestamp::deserialize")]
     pub at: Timestamp,
 }
 
@@ -172,6 +177,7 @@ pub struct Standing {
     /// Confirmations of a deposit's transaction when it did; 0 without one.
     pub confirmations: u32,
     /// When.
+    #[serde(deserialize_with = "crate::timestamp::deserialize")]
     pub at: Timestamp,
 }
 

@@ -67,6 +67,7 @@ pub struct PaymentTerms {
     /// Where to announce changes, besides the merchant's own webhook URL.
     pub callback_url: Option<String>,
     /// The deadline, by the chain's time.
+    #[serde(deserialize_with = "crate::timestamp::deserialize")]
     pub expires_at: Timestamp,
     /// The rules that apply.
     pub policy: PaymentPolicy,

@@ -5,7 +5,7 @@ use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use sqlx::FromRow;
-use wopay_domain::envelope::DecodeError;
+use wopay_domain::envelope::{self, DecodeError};
 use wopay_domain::{LedgerEvent, RawJson, RecordedEvent, Timestamp};
 
 /// An event with its texts as Postgres holds them, byte for byte. As JSON it is a [`RecordedEvent`]; that fails when
@@ -42,12 +42,12 @@ impl EventRef<'_> {
         timestamp(self.recorded_at_micros)
     }
 
-    /// Reads the event.
+    /// Reads the event from its text, in place. Metadata are not looked at.
     ///
     /// # Errors
-    /// As [`RecordedEvent::decode`]; also when payload or metadata are not JSON to us.
+    /// As [`RecordedEvent::decode`].
     pub fn decode(&self) -> Result<LedgerEvent, DecodeError> {
-        self.to_recorded()?.decode()
+        envelope::decode(self.aggregate_type, self.event_type, self.event_version, self.position, self.payload)
     }
 
     /// A copy that owns its texts.

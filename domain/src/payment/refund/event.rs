@@ -24,6 +24,7 @@ pub struct RefundRequested {
     /// Why.
     pub reason: String,
     /// When.
+    #[serde(deserialize_with = "crate::timestamp::deserialize")]
     pub at: Timestamp,
 }
 
@@ -43,6 +44,7 @@ pub struct RefundCompleted {
     /// What the network took for it, in the chain's native coin, if that is known.
     pub network_fee: Option<Money>,
     /// When.
+    #[serde(deserialize_with = "crate::timestamp::deserialize")]
     pub at: Timestamp,
 }
 
@@ -60,5 +62,6 @@ pub struct RefundCancelled {
     /// Why.
     pub reason: String,
     /// When.
+    #[serde(deserialize_with = "crate::timestamp::deserialize")]
     pub at: Timestamp,
 }
