@@ -36,6 +36,12 @@ pub(crate) fn hash_in(buffer: &mut Vec<u8>, event: &EventRef<'_>) -> Hash {
     Hash(Sha256::digest(buffer).into())
 }
 
+/// The hash of a line that is there already.
+#[must_use]
+pub fn record(line: &[u8]) -> Hash {
+    tlog_tiles::record_hash(line)
+}
+
 /// [`line`], appended to a buffer.
 pub fn write_line(line: &mut Vec<u8>, event: &EventRef<'_>) {
     line.reserve(event.payload.len() + event.metadata.len() + 320);
