@@ -34,13 +34,34 @@ SET recorded_at = greatest(recorded_at, (SELECT max(recorded_at) FROM events));
 CREATE TRIGGER protect BEFORE DELETE OR TRUNCATE ON ledger_head
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
-CREATE TRIGGER protect_direction BEFORE UPDATE ON ledger_head
-    FOR EACH ROW WHEN (NEW.position < OLD.position OR NEW.recorded_at < OLD.recorded_at)
+CREATE TRIGGER protect_time AFTER UPDATE ON ledger_head
+    FOR EACH ROW WHEN (NEW.recorded_at < OLD.recorded_at)
     EXECUTE FUNCTION refuse_change();
 
--- The append of 0005, with two differences: events take their time from `ledger_head`, and the head never moves back, not
--- even within the transaction, when commands lose. So the usual group's move of the head is undone with its inserts if it
--- meets a loser; others may append before the second try takes the lock, which then looks at what is there by then.
+-- The head never stands below the newest event. Looked at when a transaction that moved it back commits: an append moves
+-- it back itself, within its transaction, over what losers asked for. (The schema is named so that no temporary table of
+-- the session's can pass for `events`.)
+CREATE FUNCTION refuse_lost_positions() RETURNS trigger
+LANGUAGE plpgsql AS $$
+DECLARE
+    is_lost boolean;
+BEGIN
+    EXECUTE format('SELECT (SELECT max(position) FROM %1$I.events) > (SELECT position FROM %1$I.ledger_head)',
+                   TG_TABLE_SCHEMA) INTO is_lost;
+    IF is_lost THEN
+        RAISE EXCEPTION 'UPDATE on "ledger_head" is refused: it would fall below the newest event'
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    RETURN NULL;
+END;
+$$;
+
+CREATE CONSTRAINT TRIGGER protect_position AFTER UPDATE ON ledger_head
+    DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (NEW.position < OLD.position)
+    EXECUTE FUNCTION refuse_lost_positions();
+
+-- The append of 0005, with one difference: events take their time from `ledger_head`.
 CREATE OR REPLACE FUNCTION append_events(
     careful          boolean,
     command_types    text[],
@@ -67,16 +88,16 @@ DECLARE
     losers   integer[];
     at       timestamptz;
 BEGIN
-    -- A stream that is shorter than a command believes is the one thing that no constraint notices. Events never go away,
-    -- so a predecessor that is there before the lock is there under it.
+    -- The clock is read under the lock, and never goes back: recorded_at follows position.
+    UPDATE ledger_head h
+    SET position = h.position + cardinality(event_names),
+        recorded_at = greatest(h.recorded_at, clock_timestamp())
+    RETURNING h.position - cardinality(event_names), h.recorded_at INTO STRICT head, at;
+
+    -- A stream that is shorter than a command believes is the one thing that no constraint notices.
     IF NOT (careful OR 0 < ANY (command_expected)
                        AND has_missing_predecessor(command_types, command_ids, command_expected)) THEN
         BEGIN
-            UPDATE ledger_head h
-            SET position = h.position + cardinality(event_names),
-                recorded_at = greatest(h.recorded_at, clock_timestamp())
-            RETURNING h.position - cardinality(event_names), h.recorded_at INTO STRICT head, at;
-
             INSERT INTO events (position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
                                 metadata, recorded_at)
             SELECT head + e.ordinal, e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version,
@@ -95,22 +116,13 @@ BEGIN
             RETURN QUERY SELECT NULL::integer, head + 1, NULL::bigint, NULL::integer, NULL::text, NULL::text;
             RETURN;
         EXCEPTION WHEN unique_violation THEN
-            -- Somebody has lost. What was written is undone.
+            -- Somebody has lost. What was written is undone, the lock stays.
         END;
     END IF;
-
-    SELECT h.position INTO STRICT head FROM ledger_head h FOR UPDATE;
 
     -- Under the lock nothing comes between this look and the inserts.
     SELECT coalesce(array_agg(l.command), '{}') INTO losers
     FROM find_losers(command_types, command_ids, command_expected, claim_commands, claim_kinds, claim_keys) l;
-
-    SELECT count(*) INTO STRICT appended FROM unnest(event_commands) AS e (command) WHERE e.command <> ALL (losers);
-
-    UPDATE ledger_head h
-    SET position = h.position + appended,
-        recorded_at = CASE WHEN appended > 0 THEN greatest(h.recorded_at, clock_timestamp()) ELSE h.recorded_at END
-    RETURNING h.recorded_at INTO STRICT at;
 
     INSERT INTO events (position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
                         recorded_at)
@@ -120,6 +132,7 @@ BEGIN
                 event_payloads, event_metadata) WITH ORDINALITY
          AS e (command, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, ordinal)
     WHERE e.command <> ALL (losers);
+    GET DIAGNOSTICS appended = ROW_COUNT;
 
     INSERT INTO claims (kind, key, aggregate_id, detail)
     SELECT c.kind, c.key, c.aggregate_id, c.detail
@@ -127,6 +140,7 @@ BEGIN
          AS c (command, kind, key, aggregate_id, detail)
     WHERE c.command <> ALL (losers);
 
+    UPDATE ledger_head SET position = head + appended;
     IF 'merchant' = ANY (command_types) THEN
         PERFORM notify_merchants(command_types, command_ids, losers);
     END IF;

@@ -45,6 +45,7 @@ impl Context {
         let database = Database::new(&services.database, &config)?;
         database.prepare().await?;
         let pool = database.connect(REQUEST_CONNECTIONS_MAX).await?;
+        database.warn_of_powers(&pool).await?;
         let workers = database.connect(WORKER_CONNECTIONS_MAX).await?;
         let nats_url = services.nats_url.as_deref().context("no NATS")?;
         let bus = Bus::connect(nats_url, &config.ledger).await.context("cannot use nats_url")?;

@@ -67,13 +67,38 @@ impl Database {
     /// # Errors
     /// When the schema cannot be had, or the application's role is not what production asks for.
     pub(crate) async fn prepare(&self) -> anyhow::Result<()> {
-        if self.environment == Environment::Development || self.is_private {
+        let by_itself = self.environment == Environment::Development || self.is_private;
+        if by_itself {
             self.migrate().await?;
         }
         let pool = self.connect(1).await?;
-        let checked = self.check(&pool).await;
+        let missing = migrations::missing(&pool).await;
+        let refusal = match (&missing, self.environment) {
+            (Ok(0), Environment::Production) => role::powers(&pool).await?.refusal(),
+            _ => None,
+        };
         pool.close().await;
-        checked
+        match missing? {
+            0 => {}
+            _ if by_itself => bail!("database_url finds another schema than database_owner_url: set the same search_path"),
+            missing => bail!("the database lacks {missing} migrations: run `wopay migrate`"),
+        }
+        refusal.map_or(Ok(()), |refusal| Err(anyhow::anyhow!(refusal)))
+    }
+
+    /// Says that one role does everything, where it does: fit for development. (Production does not come this far.)
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub(crate) async fn warn_of_powers(&self, pool: &PgPool) -> anyhow::Result<()> {
+        let powers = role::powers(pool).await?;
+        if powers.refusal().is_some() {
+            tracing::warn!(
+                role = powers.role,
+                "database_url names a role that can alter the ledger: well for development, refused by production"
+            );
+        }
+        Ok(())
     }
 
     /// Applies what is missing, and gives the application's role its rights. Several processes may do this at once.
@@ -132,23 +157,6 @@ impl Database {
             None => self.connect(OWNER_CONNECTIONS_MAX).await,
         });
         opened.await.cloned()
-    }
-
-    async fn check(&self, pool: &PgPool) -> anyhow::Result<()> {
-        let missing = migrations::missing(pool).await?;
-        if missing > 0 {
-            bail!("the database lacks {missing} migrations: run `wopay migrate`");
-        }
-        let powers = role::powers(pool).await?;
-        match (powers.refusal(), self.environment) {
-            (Some(refusal), Environment::Production) => bail!(refusal),
-            (Some(_), Environment::Development) => tracing::warn!(
-                role = powers.role,
-                "database_url names a role that can alter the ledger: well for development, refused by production"
-            ),
-            (None, _) => {}
-        }
-        Ok(())
     }
 }
 

@@ -121,9 +121,13 @@ async fn the_head_only_moves_forward() {
         ] {
             assert_eq!(refusal(&mut connection, backwards).await.0, "55000", "{backwards}");
         }
+        // Not by a detour, and not behind the back of a table that only looks like the events.
+        connection.execute("CREATE TEMPORARY TABLE events (position bigint)").await.unwrap();
         let mut tx = connection.begin().await.unwrap();
         tx.execute("UPDATE ledger_head SET position = position + 5").await.unwrap();
-        assert_eq!(refusal(&mut tx, "UPDATE ledger_head SET position = position - 5").await.0, "55000");
+        tx.execute("UPDATE ledger_head SET position = position - 6").await.unwrap();
+        let error = tx.commit().await.expect_err("the commit looks at it");
+        assert!(error.to_string().contains("below the newest event"), "{error}");
     }
 }
 
@@ -192,6 +196,19 @@ async fn a_role_that_does_not_exist_is_named_with_what_to_do() {
     let refused = gateway.run(&["migrate"]);
     let stderr = String::from_utf8_lossy(&refused.stderr);
     assert!(!refused.status.success() && stderr.contains("CREATE ROLE \"nobody_"), "{stderr}");
+}
+
+#[tokio::test]
+async fn both_roles_must_find_the_same_ledger() {
+    let database = empty_database().await;
+    let roles = Roles::of(&database).await;
+    database.pool.execute("CREATE SCHEMA elsewhere").await.unwrap();
+    let owner = format!("{}?options=-csearch_path%3Delsewhere", roles.owner.split('?').next().unwrap());
+    database.pool.execute(format!("ALTER SCHEMA elsewhere OWNER TO owner_{}", database.name).as_str()).await.unwrap();
+    let settings = format!("database_url = \"{}\"\ndatabase_owner_url = \"{owner}\"\n", roles.app);
+    let refused = Gateway::new(&settings).await.run(&["merchant", "create", "--name", "A", "--email", "a@example.com"]);
+    let stderr = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && stderr.contains("another schema"), "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

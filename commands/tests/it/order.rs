@@ -151,3 +151,26 @@ async fn shutting_down_writes_what_waits_and_refuses_what_comes() {
     let late = ledger.create_payment(create(merchant, "late"), &metadata(), None).await;
     assert!(late.is_err_and(|error| error.is_transient()));
 }
+
+/// So that a moment is found among positions by halving, whatever the clock does.
+#[tokio::test]
+async fn times_of_recording_never_go_back() {
+    let pool = wopay_testkit::database().await.pool;
+    let ledger = ledger(&pool);
+    // A clock that was an hour ahead and has been set right.
+    sqlx::query("UPDATE ledger_head SET recorded_at = now() + interval '1 hour'").execute(&pool).await.unwrap();
+    let ahead: wopay_domain::Timestamp =
+        sqlx::query_scalar("SELECT recorded_at FROM ledger_head").fetch_one(&pool).await.unwrap();
+    let merchant = merchant_id();
+    for number in 0..20 {
+        ledger.create_payment(create(merchant, &format!("order {number}")), &metadata(), None).await.unwrap();
+        // One that loses: its group is appended with care.
+        let mut other = create(merchant, &format!("order {number}"));
+        other.terms.callback_url = Some("https://other.example".to_owned());
+        ledger.create_payment(other, &metadata(), None).await.unwrap_err();
+    }
+    let times: Vec<wopay_domain::Timestamp> =
+        sqlx::query_scalar("SELECT recorded_at FROM events ORDER BY position").fetch_all(&pool).await.unwrap();
+    assert_eq!((times.len(), times.iter().all(|time| *time == ahead)), (20, true), "{times:?}");
+    assert_whole(&pool).await;
+}
