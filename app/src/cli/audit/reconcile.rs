@@ -13,8 +13,8 @@ use wopay_audit::reconcile::{
 use wopay_chain_watchers::{BalanceError, BalanceReader};
 use wopay_domain::{Asset, AssetId, ChainSpec};
 
+use super::ledger::ReadLedger;
 use crate::config::Loaded;
-use crate::context::Administration;
 use crate::roles::watcher_config;
 
 /// Differences that are printed; `--json` names more.
@@ -58,11 +58,11 @@ pub(super) async fn run(args: Args, loaded: Loaded) -> anyhow::Result<bool> {
     // Addresses are compared as texts, and canonical texts of EVM chains are in lower case.
     let treasury = loaded.config.custody.treasury.get(&args.chain).into_iter().flatten();
     let treasury = treasury.map(|address| address.to_ascii_lowercase()).collect();
-    let administration = Administration::open(loaded).await?;
+    let ledger = ReadLedger::open(loaded).await?;
     let compared = async {
         let height = match args.block {
             Some(height) => height,
-            None => watched_to(&administration.pool, &spec.name)
+            None => watched_to(&ledger.pool, &spec.name)
                 .await?
                 .context("the watcher has processed no block of this chain: name one with --block")?,
         };
@@ -70,13 +70,13 @@ pub(super) async fn run(args: Args, loaded: Loaded) -> anyhow::Result<bool> {
         let scope = ReconcileScope { chain: spec.clone(), block: reader.block().clone(), treasury };
         let bar = progress_bar();
         let chain = Chain(reader);
-        let result = reconcile(&administration.pool, &scope, &chain, |progress| show(&bar, progress)).await;
+        let result = reconcile(&ledger.pool, &scope, &chain, |progress| show(&bar, progress)).await;
         bar.finish_and_clear();
         chain.0.check_canonical().await?;
         anyhow::Ok(result?)
     };
     let compared = compared.await;
-    administration.close().await;
+    ledger.close().await;
     let compared = compared.context("ledger and chain were not compared")?;
     if args.json {
         crate::cli::print_line(&serde_json::to_string_pretty(&compared)?);
