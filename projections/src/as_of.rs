@@ -14,7 +14,7 @@ use crate::handler::FOLLOWER;
 pub struct AsOfPoint {
     /// Every event up to this position counts. Not together with `recorded`.
     pub position: Option<i64>,
-    /// Every event recorded at or before this moment counts.
+    /// Every event recorded at or before this moment counts. One that is not over means: everything so far.
     pub recorded: Option<Timestamp>,
     /// Of those, what took effect at or before this moment.
     pub effective: Option<Timestamp>,
@@ -105,20 +105,21 @@ pub(crate) struct Moment {
 
 /// Finds the position that a point means.
 pub(crate) async fn resolve(pool: &PgPool, point: AsOfPoint) -> Result<Moment, QueryError> {
-    let (reached, found) = reached_and_recorded(pool, point.recorded).await?;
-    let position = match (point.position, found) {
+    let reached = match (point.position, point.recorded) {
         (Some(_), Some(_)) => return Err(QueryError::TwoPoints),
-        (Some(position), None) if position > reached => return Err(QueryError::NotReached { position, reached }),
-        (Some(position), None) => position.max(0),
-        (None, found) => found.unwrap_or(reached),
+        (_, recorded) => find(pool, recorded).await?,
+    };
+    let position = match point.position {
+        Some(position) if position > reached => return Err(QueryError::NotReached { position, reached }),
+        Some(position) => position.max(0),
+        None => reached,
     };
     Ok(Moment { position, effective: point.effective.map(askable) })
 }
 
 /// The last position recorded before this moment, of those that the read side has applied.
-pub(crate) async fn last_before(pool: &PgPool, moment: Timestamp) -> Result<i64, sqlx::Error> {
-    let (reached, found) = reached_and_recorded(pool, Some(just_before(moment))).await?;
-    Ok(found.unwrap_or(reached))
+pub(crate) async fn last_before(pool: &PgPool, moment: Timestamp) -> Result<i64, QueryError> {
+    find(pool, Some(just_before(moment))).await
 }
 
 /// The last microsecond before a moment.
@@ -132,9 +133,10 @@ pub(crate) fn askable(moment: Timestamp) -> Timestamp {
     moment.max(Timestamp::UNIX_EPOCH)
 }
 
-/// How far the read side has come, and the last position up to there that was recorded at or before `recorded`: a binary
-/// search over the positions, since later ones are never recorded earlier.
-async fn reached_and_recorded(pool: &PgPool, recorded: Option<Timestamp>) -> Result<(i64, Option<i64>), sqlx::Error> {
+/// How far the read side has come; with `recorded`, the last position up to there that was recorded at or before it: a
+/// binary search over the positions, since later ones are never recorded earlier. A moment that is over is refused while
+/// the read side lacks events of it: the answer would change.
+async fn find(pool: &PgPool, recorded: Option<Timestamp>) -> Result<i64, QueryError> {
     let statement = "
         WITH RECURSIVE head (position) AS (
             SELECT COALESCE((SELECT position FROM follower_checkpoints WHERE name = $1), 0)
@@ -153,8 +155,22 @@ async fn reached_and_recorded(pool: &PgPool, recorded: Option<Timestamp>) -> Res
             ) AS probe
             WHERE search.low < search.high
         )
-        SELECT head.position AS reached, (SELECT low FROM search WHERE low = high) AS found
+        SELECT
+            head.position AS reached,
+            (SELECT low FROM search WHERE low = high) AS found,
+            $2 < clock_timestamp() AND EXISTS (
+                SELECT FROM events WHERE events.position = head.position + 1 AND events.recorded_at <= $2
+            ) AS lacking
         FROM head";
     let row = sqlx::query(statement).bind(FOLLOWER).bind(recorded.map(askable)).fetch_one(pool).await?;
-    Ok((row.try_get("reached")?, row.try_get("found")?))
+    let reached: i64 = row.try_get("reached")?;
+    if row.try_get::<Option<bool>, _>("lacking")? == Some(true) {
+        return Err(QueryError::NotReached { position: reached.saturating_add(1), reached });
+    }
+    match (recorded, row.try_get("found")?) {
+        (None, _) => Ok(reached),
+        (Some(_), Some(found)) => Ok(found),
+        // The search fell into a hole: the ledger lacks an event.
+        (Some(_), None) => Err(QueryError::Database(sqlx::Error::RowNotFound)),
+    }
 }

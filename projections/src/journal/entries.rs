@@ -113,7 +113,7 @@ struct Bounds {
 }
 
 impl Bounds {
-    async fn of(pool: &PgPool, filter: &EntryFilter, moment: &Moment) -> Result<Self, sqlx::Error> {
+    async fn of(pool: &PgPool, filter: &EntryFilter, moment: &Moment) -> Result<Self, QueryError> {
         let mut bounds = Self {
             after_position: filter.from_position.unwrap_or(0).saturating_sub(1),
             last_position: filter.to_position.unwrap_or(i64::MAX).min(moment.position),

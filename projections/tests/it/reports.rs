@@ -145,6 +145,23 @@ async fn fees_name_the_merchant_for_whom_the_network_was_paid() {
 }
 
 #[tokio::test]
+async fn a_moment_that_is_over_is_not_answered_from_half_of_its_events() {
+    let mut ledger = trade().await;
+    payment(&mut ledger, 9, 0);
+    ledger.write().await;
+    let events = ledger.events().await;
+    let last = events.last().unwrap();
+    let as_of = |recorded| AsOfPoint { recorded: Some(recorded), ..AsOfPoint::NOW };
+    let lacking = journal::trial_balance(&ledger.pool, as_of(last.recorded_at)).await;
+    assert!(matches!(lacking, Err(QueryError::NotReached { position, .. }) if position == last.position));
+    let now = journal::trial_balance(&ledger.pool, as_of(Timestamp::MAX_UTC)).await.unwrap();
+    assert_eq!(now.as_of_position, last.position - 1);
+    ledger.project().await;
+    let then = journal::trial_balance(&ledger.pool, as_of(last.recorded_at)).await.unwrap();
+    assert_eq!(then.as_of_position, last.position);
+}
+
+#[tokio::test]
 async fn questions_without_an_answer_say_why() {
     let ledger = trade().await;
     let pool = &ledger.pool;
