@@ -247,7 +247,8 @@ impl Vault {
     async fn subject_sealer(&self, subject: Uuid) -> Result<Sealer, VaultError> {
         let mut stored = store::find_key(&self.pool, subject).await?;
         if stored.is_none() {
-            store::insert_key(&self.pool, subject, &subject::seal(&self.master, subject, &VaultKey::generate())).await?;
+            store::insert_key(&self.pool, subject, &subject::seal(&self.master, subject, &VaultKey::generate()))
+                .await?;
             // Somebody else may have been faster: theirs counts.
             stored = store::find_key(&self.pool, subject).await?;
         }

@@ -82,6 +82,7 @@ fn every_key_can_be_set_by_a_variable() {
             ("ETH_RPC_B", "https://node.example/b"),
             ("WOPAY_LISTEN", "127.0.0.1:9999"),
             ("WOPAY_DATABASE_URL", "postgres://u:p@127.0.0.1/x"),
+            ("WOPAY_DATABASE_OWNER_URL", "postgres://o:p@127.0.0.1/x"),
             ("WOPAY_CUSTODY_ADDRESS_POOL", "77"),
             ("WOPAY_CUSTODY_MASTER_KEY_FILE", "/run/secrets/key"),
             ("WOPAY_WEBHOOKS_ALLOW_NETWORKS", "10.0.0.0/8, fd00::/8"),
@@ -96,6 +97,7 @@ fn every_key_can_be_set_by_a_variable() {
     let config = &loaded.config;
     assert_eq!(config.listen.port(), 9999);
     assert_eq!(config.database_url.as_deref(), Some("postgres://u:p@127.0.0.1/x"));
+    assert_eq!(config.database_owner_url.as_deref(), Some("postgres://o:p@127.0.0.1/x"));
     assert_eq!(config.custody.address_pool, 77);
     assert_eq!(config.custody.master_key_file.as_deref(), Some(std::path::Path::new("/run/secrets/key")));
     assert_eq!(config.webhooks.allow_networks.len(), 2);
@@ -117,6 +119,12 @@ fn a_chain_may_come_from_variables_alone() {
     )
     .unwrap();
     assert_eq!(loaded.catalog.get("my-chain").unwrap().chain_id, Some(5));
+}
+
+#[test]
+fn an_owner_alone_is_refused() {
+    let error = load_text("", &[("WOPAY_DATABASE_OWNER_URL", "postgres://o:p@127.0.0.1/x")]).unwrap_err();
+    assert!(whole_error(&error).contains("needs database_url"), "{}", whole_error(&error));
 }
 
 #[test]

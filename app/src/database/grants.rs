@@ -26,8 +26,10 @@ const RULES: [(&str, &str); 9] = [
 /// # Errors
 /// When the role does not exist or sees another ledger, or this pool's role may not grant.
 pub(super) async fn settle(owner: &PgPool, role: &str) -> anyhow::Result<()> {
-    let exists: bool =
-        sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)").bind(role).fetch_one(owner).await?;
+    let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)")
+        .bind(role)
+        .fetch_one(owner)
+        .await?;
     if !exists {
         bail!(
             "the role {role:?} of database_url does not exist: make it with CREATE ROLE \"{role}\" LOGIN PASSWORD '…', and \
@@ -40,7 +42,9 @@ pub(super) async fn settle(owner: &PgPool, role: &str) -> anyhow::Result<()> {
     statements.extend(on_tables(&mut tx, role).await?);
     statements.extend(on_sequences(&mut tx, role).await?);
     for statement in &statements {
-        tx.execute(statement.as_str()).await.with_context(|| format!("cannot set the rights of {role:?}: {statement}"))?;
+        tx.execute(statement.as_str())
+            .await
+            .with_context(|| format!("cannot set the rights of {role:?}: {statement}"))?;
     }
     tx.commit().await?;
     if !statements.is_empty() {

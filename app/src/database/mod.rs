@@ -80,7 +80,9 @@ impl Database {
         pool.close().await;
         match missing? {
             0 => {}
-            _ if by_itself => bail!("database_url finds another schema than database_owner_url: set the same search_path"),
+            _ if by_itself => {
+                bail!("database_url finds another schema than database_owner_url: set the same search_path")
+            }
             missing => bail!("the database lacks {missing} migrations: run `wopay migrate`"),
         }
         refusal.map_or(Ok(()), |refusal| Err(anyhow::anyhow!(refusal)))

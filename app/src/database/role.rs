@@ -42,8 +42,10 @@ pub(super) async fn ensure_login(owner: &PgPool, app: &PgConnectOptions) -> anyh
         .bind(name)
         .execute(&mut *tx)
         .await?;
-    let exists: bool =
-        sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)").bind(name).fetch_one(&mut *tx).await?;
+    let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)")
+        .bind(name)
+        .fetch_one(&mut *tx)
+        .await?;
     let password = app.to_url_lossy().password().unwrap_or_default().to_owned();
     let verb = if exists { "ALTER" } else { "CREATE" };
     // No statement of this kind takes parameters; the name is ours and the password is hexadecimal.

@@ -26,7 +26,11 @@ async fn a_forgotten_merchant_is_nobody_and_the_books_stay() {
     let stderr = String::from_utf8_lossy(&asked.stderr).into_owned();
     assert!(!asked.status.success() && stderr.contains("--yes"), "{stderr}");
     let forgotten = shop.gateway.run_json(&["merchant", "forget", &merchant, "--yes", "--json"]);
-    assert_eq!((&forgotten["key_destroyed"], &forgotten["secrets_destroyed"]), (&json!(true), &json!(3)), "{forgotten}");
+    assert_eq!(
+        (&forgotten["key_destroyed"], &forgotten["secrets_destroyed"]),
+        (&json!(true), &json!(3)),
+        "{forgotten}"
+    );
     let again = shop.gateway.run_json(&["merchant", "forget", &merchant, "--yes", "--json"]);
     assert_eq!((&again["key_destroyed"], &again["position"]), (&json!(false), &Value::Null), "{again}");
     let unknown = shop.gateway.run(&["merchant", "forget", "00000000-0000-0000-0000-000000000000", "--yes"]);
@@ -98,4 +102,17 @@ async fn a_forgotten_merchant_is_nobody_and_the_books_stay() {
     // Others may come.
     let create = ["merchant", "create", "--name", "New", "--email", "new@example.com", "--json"];
     assert!(shop.gateway.run_json(&create)["merchant_id"].is_string());
+
+    // And the history is whole.
+    for audit in [
+        vec!["audit", "verify"],
+        vec!["audit", "replay", "--merchant", &merchant],
+        vec!["audit", "replay", "--payment", &paid],
+        vec!["audit", "explain", &paid],
+        vec!["projections", "check"],
+    ] {
+        let output = shop.gateway.run(&audit);
+        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{audit:?}: {stdout} {stderr}");
+    }
 }

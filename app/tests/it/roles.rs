@@ -151,8 +151,12 @@ async fn production_refuses_to_run_as_a_role_that_could_alter_the_ledger() {
     let text = std::fs::read_to_string(gateway.config_path()).unwrap();
     let text = text.replace("\"development\"", "\"production\"") + "public_url = \"https://pay.example\"\n";
     std::fs::write(gateway.config_path(), text).unwrap();
-    let create =
-        |number: u8| ["merchant", "create", "--name", "B", "--email"].map(str::to_owned).into_iter().chain([format!("b{number}@example.com")]);
+    let create = |number: u8| {
+        ["merchant", "create", "--name", "B", "--email"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain([format!("b{number}@example.com")])
+    };
     let run = |number: u8, database_url: &str| {
         let args: Vec<String> = create(number).collect();
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -174,7 +178,11 @@ async fn production_refuses_to_run_as_a_role_that_could_alter_the_ledger() {
     for (give, take, expected) in [
         ("GRANT UPDATE ON events TO", "REVOKE UPDATE ON events FROM", "the right to change or delete"),
         ("GRANT TRUNCATE ON claims TO", "REVOKE TRUNCATE ON claims FROM", "the right to change or delete"),
-        (&format!("GRANT owner_{} TO", database.name), &format!("REVOKE owner_{} FROM", database.name), "owns the ledger"),
+        (
+            &format!("GRANT owner_{} TO", database.name),
+            &format!("REVOKE owner_{} FROM", database.name),
+            "owns the ledger",
+        ),
     ] {
         database.pool.execute(format!("{give} {app}").as_str()).await.unwrap();
         let (done, stderr) = run(4, &roles.app);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use wopay_testkit::{
-    Anvil, AnvilOptions, HttpReceiver, Mining, Received, TestDatabase, TestNats, Token, TokenKind, anvil, empty_database,
-    eventually, http_receiver, nats,
+    Anvil, AnvilOptions, HttpReceiver, Mining, Received, TestDatabase, TestNats, Token, TokenKind, anvil,
+    empty_database, eventually, http_receiver, nats,
 };
 
 use crate::gateway::{Gateway, client};
@@ -61,7 +61,10 @@ symbol = "USDT"
 contract = "{}"
 decimals = 6
 "#,
-            roles.settings(), nats.url, chain.url, token.address
+            roles.settings(),
+            nats.url,
+            chain.url,
+            token.address
         );
         let mut gateway = Gateway::new(&settings).await;
         gateway.start().await;

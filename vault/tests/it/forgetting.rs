@@ -57,7 +57,10 @@ async fn a_forgotten_subject_is_gone_and_others_stay() {
     for reference in [profile, secret] {
         for vault in [&vault_here, &vault(&pool)] {
             let error = vault.open(reference).await.unwrap_err();
-            assert!(matches!(error, VaultError::Forgotten(who) if who == subject), "not from the cache either: {error}");
+            assert!(
+                matches!(error, VaultError::Forgotten(who) if who == subject),
+                "not from the cache either: {error}"
+            );
         }
     }
     assert_eq!(&*vault_here.open(kept).await.unwrap(), b"c");
@@ -79,10 +82,9 @@ async fn a_destroyed_key_is_never_replaced() {
     let reference = vault.store(subject, "profile", b"a").await.unwrap();
     let key: Vec<u8> = sqlx::query_scalar("SELECT sealed FROM subject_keys").fetch_one(&pool).await.unwrap();
     vault.forget(subject).await.unwrap();
-    for revival in [
-        "UPDATE subject_keys SET sealed = $1, destroyed_at = NULL",
-        "DELETE FROM subject_keys WHERE $1 IS NOT NULL",
-    ] {
+    for revival in
+        ["UPDATE subject_keys SET sealed = $1, destroyed_at = NULL", "DELETE FROM subject_keys WHERE $1 IS NOT NULL"]
+    {
         let error = sqlx::query(revival).bind(&key).execute(&pool).await.unwrap_err();
         assert!(error.to_string().contains("was destroyed, for ever"), "{error}");
     }
@@ -133,7 +135,8 @@ async fn rows_of_the_version_before_open_and_come_under_their_subjects_key() {
     assert_eq!((done.resealed + too.resealed, done.damaged.max(too.damaged)), (4, 1));
     assert_eq!(vault(&pool).reseal().await.unwrap(), Resealed { resealed: 0, damaged: 1 });
 
-    for (reference, plaintext) in [(first, &b"first"[..]), (second, b"second"), (third, b"third"), (fourth, b"fourth")] {
+    for (reference, plaintext) in [(first, &b"first"[..]), (second, b"second"), (third, b"third"), (fourth, b"fourth")]
+    {
         assert_eq!(&*vault(&pool).open(reference).await.unwrap(), plaintext);
     }
     assert!(sealed(&pool, of_gone).await.is_empty());

@@ -36,6 +36,8 @@ pub(super) enum AttemptError {
     Connect(#[source] reqwest::Error),
     #[error("the exchange with the receiver broke off")]
     Broken(#[source] reqwest::Error),
+    #[error("the merchant was forgotten")]
+    Forgotten,
     #[error("the signing secret is not available")]
     Secret(#[source] SecretUnavailable),
     #[error("the message cannot be read")]
@@ -61,7 +63,7 @@ impl AttemptError {
         match self {
             Self::Status(_) | Self::Gone => true,
             // Not the receiver's fault, and fast: no reason to hold back.
-            Self::Secret(_) | Self::Message(_) => true,
+            Self::Forgotten | Self::Secret(_) | Self::Message(_) => true,
             Self::Timeout(_) | Self::Url(_) | Self::Address(_) | Self::Connect(_) | Self::Broken(_) => false,
         }
     }
@@ -76,6 +78,7 @@ impl AttemptError {
         match self {
             Self::Status(_) => "status",
             Self::Gone => "gone",
+            Self::Forgotten => "forgotten",
             Self::Timeout(_) => "timeout",
             Self::Url(_) | Self::Address(_) => "refused",
             Self::Connect(_) => "connect",
@@ -134,7 +137,10 @@ pub(super) async fn attempt(clients: &Clients, vault: &Vault, job: &Job, timeout
 
 async fn send(clients: &Clients, vault: &Vault, job: &Job, answer: &mut Answer) -> Result<(), AttemptError> {
     let (client, url) = clients.for_url(&job.url).map_err(AttemptError::Url)?;
-    let secret = open_secret(vault, job.secret_ref).await.map_err(AttemptError::Secret)?;
+    let secret = open_secret(vault, job.secret_ref).await.map_err(|error| match error {
+        SecretUnavailable::Vault(VaultError::Forgotten(_)) => AttemptError::Forgotten,
+        error => AttemptError::Secret(error),
+    })?;
     let announcement: Announcement = serde_json::from_str(&job.body).map_err(AttemptError::Message)?;
     let body = announcement.render(&secret).map_err(AttemptError::Message)?;
     let id = message_id(job.id);

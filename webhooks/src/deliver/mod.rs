@@ -162,7 +162,7 @@ impl Shared {
         if fate == Fate::Disabled {
             let endpoint = store::disable_endpoint(&mut tx, job).await?;
             let given_up = store::disable_pending(&mut tx, job, endpoint).await?;
-            tracing::warn!(merchant = %job.merchant_id, url = job.url, endpoint, given_up, "webhooks: receiver is gone");
+            tracing::warn!(merchant = %job.merchant_id, url = job.url, endpoint, given_up, "webhooks: the receiver is told no more");
         }
         tx.commit().await?;
         Ok(settled)
@@ -185,7 +185,7 @@ impl Shared {
 fn fate(schedule: &RetrySchedule, job: &Job, attempt: &Attempt) -> Fate {
     match &attempt.result {
         Ok(()) => Fate::Delivered,
-        Err(AttemptError::Gone) => Fate::Disabled,
+        Err(AttemptError::Gone | AttemptError::Forgotten) => Fate::Disabled,
         Err(_) => {
             let attempts = u32::try_from(job.attempt()).unwrap_or(u32::MAX);
             schedule.pause_after(attempts, attempt.retry_after).map_or(Fate::Failed, Fate::Retry)

@@ -118,3 +118,17 @@ async fn nobody_listening_is_a_failed_attempt() {
     let error = eventually("the log", SOON, async || world.attempts(&payment).await.pop()).await.error;
     assert_eq!(error.as_deref(), Some("no connection to the receiver"));
 }
+
+/// The key is destroyed before the planner has come to the event that says so.
+#[tokio::test]
+async fn what_waits_for_a_forgotten_merchant_is_given_up_unsigned() {
+    let (world, receiver) = (World::new().await, http_receiver().await);
+    let merchant = world.merchant(Some(&receiver.url)).await;
+    let payments = [world.completed(&merchant, None).await, world.completed(&merchant, None).await];
+    world.vault.forget(merchant.id.as_uuid()).await.unwrap();
+    let _running = world.deliver(fast());
+    for payment in &payments {
+        world.wait_for_state(payment, "disabled").await;
+    }
+    assert_eq!(receiver.received().len(), 0);
+}
