@@ -52,6 +52,15 @@ impl Leader {
         Ok(())
     }
 
+    /// Gives the lock up, so that the next finds it free: Postgres notices a closed connection only later.
+    pub(super) async fn resign(mut self) -> Result<(), sqlx::Error> {
+        within(async {
+            sqlx::query("SELECT pg_advisory_unlock_all()").execute(&mut self.connection).await?;
+            self.connection.close().await
+        })
+        .await
+    }
+
     /// The position of the newest event.
     pub(super) async fn head(&mut self) -> Result<i64, sqlx::Error> {
         within(wopay_eventbus::log::head(&mut self.connection)).await

@@ -90,11 +90,17 @@ impl Sealer {
     /// See [`SealError`].
     pub async fn seal_now(&self) -> Result<Sealed, SealError> {
         let mut leader = Leader::acquire(&self.pool, &self.options.ledger).await?.ok_or(SealError::Standby)?;
-        let mut log = self.open(&mut leader).await?;
+        let sealed = self.seal_all(&mut leader).await;
+        leader.resign().await?;
+        sealed
+    }
+
+    async fn seal_all(&self, leader: &mut Leader) -> Result<Sealed, SealError> {
+        let mut log = self.open(leader).await?;
         let before = log.size;
         let head = leader.head().await?;
         while log.size < head {
-            self.seal_batch(&mut leader, &mut log, head).await?;
+            self.seal_batch(leader, &mut log, head).await?;
         }
         self.copy(&mut log).map_err(SealError::Copy)?;
         Ok(Sealed { before, size: log.size })

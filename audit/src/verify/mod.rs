@@ -98,7 +98,7 @@ pub async fn verify(
     let end = sealed.max(standing.newest);
     look_around(&standing, sealed, &mut report);
 
-    let mut pass = Pass::after(tree, sealed, report);
+    let mut pass = Pass::after(tree, standing.sealed.max(standing.leaves), report);
     let mut loading = load(pool, &options.keys, from, end);
     while let Some(current) = loading {
         loading = load(pool, &options.keys, current.upto(), end);

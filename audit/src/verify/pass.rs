@@ -34,8 +34,8 @@ pub(super) struct Pass {
     vouched: i64,
     /// What was sealed can no longer be told from what was not: a signed head fitted neither tree.
     is_lost: bool,
-    /// How many events were sealed, by all that is known.
-    sealed: i64,
+    /// How many events' hashes should be stored.
+    hashed: i64,
     /// Hashes for the levels above the leaves, computed since they were last taken.
     completed: Vec<Completed>,
     /// Stored hashes above the leaves that the events do not give, and no head has shown yet which are true.
@@ -47,7 +47,7 @@ pub(super) struct Pass {
 
 impl Pass {
     /// Begins after what `tree` covers.
-    pub(super) fn after(tree: Frontier, sealed: i64, report: VerifyReport) -> Self {
+    pub(super) fn after(tree: Frontier, hashed: i64, report: VerifyReport) -> Self {
         Self {
             events: tree,
             stored: None,
@@ -56,7 +56,7 @@ impl Pass {
             differed: 0,
             vouched: report.from,
             is_lost: false,
-            sealed,
+            hashed,
             completed: Vec::new(),
             doubtful: Vec::new(),
             rewritten: Rewritten::default(),
@@ -154,10 +154,11 @@ impl Pass {
     }
 
     fn unstored(&mut self, position: i64, leaf: Hash) {
-        if position <= self.sealed {
+        if position <= self.hashed {
             self.differed = position;
             let index = (position - 1) / TILE_WIDTH;
-            let finding = tile_finding(0, index);
+            let tile = tile_finding(0, index);
+            let finding = Finding { upto: tile.upto.map(|upto| upto.min(self.hashed)), ..tile };
             if !self.report.findings.contains(&finding) {
                 self.report.add(finding);
             }
@@ -174,7 +175,7 @@ impl Pass {
         if let Some(stored) = &mut self.stored {
             stored.push(sealed.unwrap_or(leaf), |_| {});
         }
-        let (completed, differed, end) = (&mut self.completed, self.differed, self.sealed);
+        let (completed, differed, end) = (&mut self.completed, self.differed, self.hashed);
         self.events.push(leaf, |hash| {
             let under = 1_i64.checked_shl(u32::from(hash.level * TILE_HEIGHT)).unwrap_or(i64::MAX);
             // What differs below is reported there.

@@ -79,7 +79,8 @@ async fn a_proof_of_something_else_fails() {
     // Another checkpoint, well signed.
     let moved = wopay_audit::InclusionProof { checkpoint: world.note(300).await, ..this.clone() }.to_string();
     assert!(matches!(check_proof(&moved, &world.public()), Err(ProofError::NotIncluded(_))));
-    let too_small = wopay_audit::InclusionProof { checkpoint: world.key.sign(10, this.hashes[0]).unwrap().note, ..this };
+    let too_small =
+        wopay_audit::InclusionProof { checkpoint: world.key.sign(10, this.hashes[0]).unwrap().note, ..this };
     assert!(matches!(check_proof(&too_small.to_string(), &world.public()), Err(ProofError::NotIncluded(_))));
 }
 

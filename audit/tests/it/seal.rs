@@ -30,8 +30,11 @@ impl Running {
     }
 
     async fn wait_for_size(&self, size: i64) {
-        self.wait_for("everything to be sealed", |state| matches!(state, SealState::Sealing { size: s, .. } if *s == size))
-            .await;
+        self.wait_for(
+            "everything to be sealed",
+            |state| matches!(state, SealState::Sealing { size: s, .. } if *s == size),
+        )
+        .await;
     }
 
     async fn stop(self) {

@@ -30,7 +30,10 @@ async fn an_untouched_ledger_is_sound() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_was_altered_is_named() {
     let cases = [
-        ("payload", "UPDATE events SET payload = replace(payload::text, '\"444\"', '\"445\"')::json WHERE position = 444"),
+        (
+            "payload",
+            "UPDATE events SET payload = replace(payload::text, '\"444\"', '\"445\"')::json WHERE position = 444",
+        ),
         ("white space", "UPDATE events SET payload = (payload::text || ' ')::json WHERE position = 444"),
         ("metadata", "UPDATE events SET metadata = '{\"actor\" : \"operatos\"}' WHERE position = 444"),
         ("time", "UPDATE events SET recorded_at = recorded_at + interval '1 microsecond' WHERE position = 444"),
@@ -85,7 +88,9 @@ async fn the_newest_cannot_be_deleted() {
         .await;
     let report = world.verify().await;
     assert_eq!(report.first_position(), Some(501), "from 501 on nothing in the database vouches for anything");
-    assert!(report.findings.iter().any(|finding| finding.problem == Problem::Missing && finding.position == Some(1_000)));
+    assert!(
+        report.findings.iter().any(|finding| finding.problem == Problem::Missing && finding.position == Some(1_000))
+    );
     assert!(report.findings.iter().any(|finding| finding.problem == Problem::CheckpointGone { size: 1_000 }));
 }
 
@@ -226,7 +231,9 @@ async fn an_event_with_hashes_made_to_fit_is_found_by_what_was_signed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn checkpoints_that_were_altered_are_named() {
     let world = World::sealed_at(&[100, 200, 300]).await;
-    world.tamper(&["UPDATE audit_checkpoints SET note = replace(note, E'\\n200\\n', E'\\n201\\n') WHERE size = 200"]).await;
+    world
+        .tamper(&["UPDATE audit_checkpoints SET note = replace(note, E'\\n200\\n', E'\\n201\\n') WHERE size = 200"])
+        .await;
     let report = world.verify().await;
     assert!(matches!(report.findings[..], [ref only] if matches!(only.problem, Problem::Checkpoint { size: 200, .. })));
     assert_eq!((report.checkpoints, report.verified), (2, 300));
