@@ -2,10 +2,11 @@ use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 use wopay_commands::merchant_changes::{self, MerchantChange};
 use wopay_domain::Metadata;
+use wopay_domain::access::AccessRole;
 use wopay_domain::merchant::MerchantCommand;
 use wopay_testkit::eventually;
 
-use crate::support::{PATIENCE, TestApi, TestMerchant, api, order};
+use crate::support::{HouseKey, PATIENCE, TestApi, TestMerchant, api, order};
 
 async fn command(api: &TestApi, merchant: &TestMerchant, command: MerchantCommand) {
     let metadata = Metadata::system("test");
@@ -125,4 +126,23 @@ async fn a_database_that_is_away_is_not_a_wrong_key() {
     let answer = api.get(&merchant, "/api/v1/balances").await;
     answer.problem(503, "overloaded");
     assert!(answer.headers.contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn a_revoked_access_key_is_refused_at_once() {
+    let api = api().await;
+    let (finance, auditor) = (api.house(AccessRole::Finance).await, api.house(AccessRole::Auditor).await);
+    let status = async |key: &HouseKey| api.ask(Some(&key.key), "/api/v1/ledger/accounts", &[]).await.status.as_u16();
+    let token = watch(&api).await;
+    assert_eq!((status(&finance).await, status(&auditor).await), (200, 200));
+    break_lookups(&api).await;
+    assert_eq!((status(&finance).await, status(&auditor).await), (200, 200), "answered from memory");
+    mend_lookups(&api).await;
+    api.ledger.revoke_access_key(finance.id, Utc::now(), &Metadata::system("test")).await.unwrap();
+    eventually("the key to be refused", PATIENCE, async || (status(&finance).await == 401).then_some(())).await;
+    let revoked = api.ask(Some(&finance.key), "/api/v1/events", &[]).await.problem(401, "unauthorized");
+    let unknown = api.ask(Some("wa_unknown"), "/api/v1/events", &[]).await.problem(401, "unauthorized");
+    assert_eq!(revoked["detail"], unknown["detail"]);
+    assert_eq!(status(&auditor).await, 200);
+    token.cancel();
 }

@@ -16,12 +16,14 @@ use tower::ServiceExt;
 use uuid::Uuid;
 use wopay_api::auth::AuthCache;
 use wopay_api::{ApiParts, AppState, router};
+use wopay_audit::{AuditKey, Sealer, SealerOptions};
 use wopay_commands::{AddressLeases, Claim, Ledger, LedgerOptions};
+use wopay_domain::access::{AccessRole, IssueAccessKey};
 use wopay_domain::merchant::{MerchantCommand, MerchantPolicy, RegisterMerchant};
 use wopay_domain::payment::{DepositReport, DepositStage, PaymentCommand};
 use wopay_domain::{
-    ApiKeyId, Asset, AssetId, BlockRef, ChainCatalog, ChainFamily, ChainName, ChainSpec, DepositKey, DepositLeg,
-    MerchantId, Metadata, Money, PaymentId, SecretRef,
+    AccessKeyId, ApiKeyId, Asset, AssetId, BlockRef, ChainCatalog, ChainFamily, ChainName, ChainSpec, DepositKey, DepositLeg,
+    MerchantId, Metadata, Money, PaymentId, SecretRef, Timestamp,
 };
 use wopay_eventbus::{AppendSignal, EventHandler, checkpoint, log};
 use wopay_projections::{FOLLOWER, Profile, ProfileError, Profiles, Projections};
@@ -44,14 +46,30 @@ pub(crate) struct TestMerchant {
     pub(crate) api_key: String,
 }
 
+/// A key of the house.
+pub(crate) struct HouseKey {
+    pub(crate) id: AccessKeyId,
+    pub(crate) key: String,
+}
+
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) text: String,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Answer {
+    /// The lines of a table, cell by cell; the first is the header.
+    #[track_caller]
+    pub(crate) fn table(&self) -> Vec<Vec<String>> {
+        assert_eq!(self.status, 200, "{}", self.text);
+        assert_eq!(self.headers["content-type"], "text/csv; charset=utf-8; header=present");
+        let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(self.text.as_bytes());
+        reader.records().map(|record| record.unwrap().iter().map(str::to_owned).collect()).collect()
+    }
+
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {:?}", self.text))
@@ -168,11 +186,47 @@ impl TestApi {
         TestMerchant { id, key_id, api_key }
     }
 
+    pub(crate) async fn house(&self, role: AccessRole) -> HouseKey {
+        let id = AccessKeyId::from_uuid(Uuid::now_v7());
+        let key = format!("wa_test_{}", Uuid::now_v7().simple());
+        let issue = IssueAccessKey {
+            key_id: id,
+            role,
+            label: "=1+1 books".to_owned(),
+            prefix: "wa_test_".to_owned(),
+            at: Utc::now().trunc_subsecs(6),
+        };
+        let hash = hex::encode(Sha256::digest(&key));
+        self.ledger.issue_access_key(issue, &hash, &Metadata::system("test")).await.unwrap();
+        HouseKey { id, key }
+    }
+
+    /// Asks with any key, or with none.
+    pub(crate) async fn ask(&self, key: Option<&str>, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = Request::builder().method(Method::GET).uri(path);
+        if let Some(key) = key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(Body::empty()).unwrap()).await
+    }
+
+    /// Seals what is in the ledger; the size of the checkpoint. The key is that of [`audit_key`].
+    pub(crate) async fn seal(&self) -> i64 {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SealerOptions { ledger: "main".to_owned(), checkpoint_file: folder.path().join("checkpoint") };
+        let sealer = Sealer::new(self.db.pool.clone(), audit_key(), options, AppendSignal::new());
+        sealer.seal_now().await.unwrap().size
+    }
+
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         let bytes = to_bytes(body, 1 << 24).await.unwrap();
-        Answer { status: head.status, headers: head.headers, text: String::from_utf8(bytes.into()).unwrap() }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Answer { status: head.status, headers: head.headers, text, bytes: bytes.into() }
     }
 
     pub(crate) async fn post(&self, merchant: &TestMerchant, path: &str, body: impl Into<Body>) -> Answer {
@@ -206,13 +260,26 @@ impl TestApi {
     }
 
     pub(crate) async fn deposit_of(&self, id: PaymentId, tx: &str, amount: Money, block: u64, stage: DepositStage) {
+        self.deposit_in(id, tx, amount, block, Utc::now().trunc_subsecs(6), stage).await;
+    }
+
+    /// As [`deposit_of`](Self::deposit_of), in a block of that time.
+    pub(crate) async fn deposit_in(
+        &self,
+        id: PaymentId,
+        tx: &str,
+        amount: Money,
+        block: u64,
+        time: Timestamp,
+        stage: DepositStage,
+    ) {
         let chain: ChainName = amount.asset().chain().parse().unwrap();
         let report = DepositReport {
             deposit: DepositKey { chain, transaction: format!("0x{tx}"), leg: DepositLeg::Log(0) },
             revision: self.revision.fetch_add(1, Ordering::SeqCst),
             amount,
             from: Some("0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed".to_owned()),
-            block: BlockRef { number: block, hash: format!("0xb{block}"), time: Utc::now() },
+            block: BlockRef { number: block, hash: format!("0xb{block}"), time },
             stage,
             at: Utc::now().trunc_subsecs(6),
         };
@@ -254,6 +321,11 @@ impl TestMerchant {
             .header("authorization", format!("Bearer {}", self.api_key))
             .header("content-type", "application/json")
     }
+}
+
+/// The key with which [`TestApi::seal`] signs.
+pub(crate) fn audit_key() -> AuditKey {
+    AuditKey::from_seed(&[7; 32], "wopay.test/main").unwrap()
 }
 
 struct NoProfiles;
