@@ -47,7 +47,9 @@ impl MerchantState {
     /// Whether requests with this key are served.
     #[must_use]
     pub fn accepts(&self, key: ApiKeyId) -> bool {
-        self.suspended.is_none() && self.forgotten_at.is_none() && self.api_keys.get(&key).is_some_and(|key| key.revoked_at.is_none())
+        self.suspended.is_none()
+            && self.forgotten_at.is_none()
+            && self.api_keys.get(&key).is_some_and(|key| key.revoked_at.is_none())
     }
 }
 

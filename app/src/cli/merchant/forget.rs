@@ -14,7 +14,7 @@ use crate::context::Administration;
 const WHAT_HAPPENS: &str = "\
 Its API keys become useless, webhooks to it stop, and its name, e-mail address and secrets are destroyed, for ever.
 The events stay: payments, amounts and addresses are still in the books, and the history still verifies.
-Copies in backups are not reached: see docs/decisions/0016-forgetting.md.";
+Copies in backups are not reached: see docs/decisions/0019-forgetting.md.";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Forget {
