@@ -41,6 +41,7 @@ async fn a_new_payment_is_answered_with_all_of_its_fields() {
             "checkout_url",
             "amount_paid",
             "amount_confirmed",
+            "amount_refunded",
             "confirmations",
             "required_confirmations",
             "transactions",

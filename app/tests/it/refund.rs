@@ -44,7 +44,8 @@ async fn a_part_and_then_the_rest_go_back() {
     let adjusted = shop.webhook(&id, "payment.adjusted").await.json();
     assert_eq!(adjusted["flags"], json!(["partially_refunded"]));
     assert_eq!((&adjusted["amount_refunded"], &adjusted["transaction_hash"]), (&json!("30.000000"), &json!(hash)));
-    assert_eq!(shop.payment(&id).await["flags"], json!(["partially_refunded"]));
+    let payment = shop.payment(&id).await;
+    assert_eq!((&payment["flags"], &payment["amount_refunded"]), (&json!(["partially_refunded"]), &json!("30.000000")));
 
     let mistake = shop.gateway.run_json(&request(&id, "all", CUSTOMER));
     assert_eq!(mistake["amount"], "70.000000");
@@ -67,6 +68,7 @@ async fn a_part_and_then_the_rest_go_back() {
     })
     .await;
     assert_eq!(listed["data"][0]["id"], id.as_str());
+    assert_eq!(listed["data"][0]["amount_refunded"], "100.000000");
 
     let list = shop.gateway.run_json(&["refund", "list", &id, "--json"]);
     let states: Vec<_> = list["refunds"].as_array().unwrap().iter().map(|refund| refund["status"].clone()).collect();

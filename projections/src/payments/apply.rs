@@ -57,6 +57,7 @@ struct Opened<'a> {
     amount_minor: Vec<String>,
     received: Vec<String>,
     confirmed: Vec<String>,
+    refunded: Vec<String>,
     flags: Vec<String>,
     callback_url: Vec<Option<Cow<'a, str>>>,
     required_confirmations: Vec<i32>,
@@ -85,6 +86,7 @@ impl<'a> Opened<'a> {
         self.amount_minor.push(terms.amount.minor().to_string());
         self.received.push(change.received.to_string());
         self.confirmed.push(change.confirmed.to_string());
+        self.refunded.push(change.refunded.to_string());
         self.flags.push(flags(standing.map_or_else(Flags::default, |standing| standing.flags)));
         self.callback_url.push(terms.callback_url.as_deref().map(storable));
         self.required_confirmations.push(count(terms.policy.required_confirmations));
@@ -102,6 +104,7 @@ struct Changed<'a> {
     confirmations: Vec<Option<i32>>,
     received: Vec<String>,
     confirmed: Vec<String>,
+    refunded: Vec<String>,
     updated_at: Vec<Timestamp>,
     position: Vec<i64>,
 }
@@ -115,6 +118,7 @@ impl<'a> Changed<'a> {
         self.confirmations.push(change.confirmations.map(count));
         self.received.push(change.received.to_string());
         self.confirmed.push(change.confirmed.to_string());
+        self.refunded.push(change.refunded.to_string());
         self.updated_at.push(change.updated_at);
         self.position.push(change.position);
     }
@@ -130,19 +134,20 @@ async fn insert(connection: &mut PgConnection, rows: Opened<'_>) -> Result<(), s
         INSERT INTO payments (
             id, merchant_id, order_id, amount, currency, blockchain, status, payment_address, transaction_hash,
             confirmations, expires_at, created_at, updated_at, asset, decimals, amount_minor, amount_received_minor,
-            amount_confirmed_minor, flags, callback_url, required_confirmations, position)
+            amount_confirmed_minor, amount_refunded_minor, flags, callback_url, required_confirmations, position)
         SELECT
             id, merchant_id, order_id, amount::numeric, currency, blockchain, status, payment_address, transaction_hash,
             confirmations, expires_at, created_at, updated_at, asset, decimals, amount_minor::numeric, received::numeric,
-            confirmed::numeric, string_to_array(flags, ','), callback_url, required_confirmations, position
+            confirmed::numeric, refunded::numeric, string_to_array(flags, ','), callback_url, required_confirmations,
+            position
         FROM unnest(
             $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
             $10::integer[], $11::timestamptz[], $12::timestamptz[], $13::timestamptz[], $14::text[], $15::smallint[],
-            $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::integer[], $22::bigint[])
+            $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::integer[], $23::bigint[])
         AS opened (
             id, merchant_id, order_id, amount, currency, blockchain, status, payment_address, transaction_hash,
-            confirmations, expires_at, created_at, updated_at, asset, decimals, amount_minor, received, confirmed, flags,
-            callback_url, required_confirmations, position)";
+            confirmations, expires_at, created_at, updated_at, asset, decimals, amount_minor, received, confirmed, refunded,
+            flags, callback_url, required_confirmations, position)";
     sqlx::query(statement)
         .bind(rows.id)
         .bind(rows.merchant_id)
@@ -162,6 +167,7 @@ async fn insert(connection: &mut PgConnection, rows: Opened<'_>) -> Result<(), s
         .bind(rows.amount_minor)
         .bind(rows.received)
         .bind(rows.confirmed)
+        .bind(rows.refunded)
         .bind(rows.flags)
         .bind(rows.callback_url)
         .bind(rows.required_confirmations)
@@ -180,12 +186,14 @@ async fn update(connection: &mut PgConnection, rows: Changed<'_>) -> Result<u64,
             confirmations          = COALESCE(changed.confirmations, payments.confirmations),
             amount_received_minor  = payments.amount_received_minor + changed.received::numeric,
             amount_confirmed_minor = payments.amount_confirmed_minor + changed.confirmed::numeric,
+            amount_refunded_minor  = payments.amount_refunded_minor + changed.refunded::numeric,
             updated_at             = changed.updated_at,
             position               = changed.position
         FROM unnest(
-            $1::uuid[], $2::text[], $3::text[], $4::text[], $5::integer[], $6::text[], $7::text[], $8::timestamptz[],
-            $9::bigint[])
-        AS changed (id, status, flags, transaction_hash, confirmations, received, confirmed, updated_at, position)
+            $1::uuid[], $2::text[], $3::text[], $4::text[], $5::integer[], $6::text[], $7::text[], $8::text[],
+            $9::timestamptz[], $10::bigint[])
+        AS changed (
+            id, status, flags, transaction_hash, confirmations, received, confirmed, refunded, updated_at, position)
         WHERE payments.id = changed.id";
     let done = sqlx::query(statement)
         .bind(rows.id)
@@ -195,6 +203,7 @@ async fn update(connection: &mut PgConnection, rows: Changed<'_>) -> Result<u64,
         .bind(rows.confirmations)
         .bind(rows.received)
         .bind(rows.confirmed)
+        .bind(rows.refunded)
         .bind(rows.updated_at)
         .bind(rows.position)
         .execute(connection)

@@ -16,6 +16,8 @@ pub(super) struct Change<'a> {
     pub(super) received: Delta,
     /// Those of them that are confirmed.
     pub(super) confirmed: Delta,
+    /// What was sent back of them.
+    pub(super) refunded: Delta,
     /// The last status event.
     pub(super) standing: Option<&'a Standing>,
     /// The last transaction that changed the status.
@@ -45,6 +47,7 @@ impl Default for Change<'_> {
             created: None,
             received: Delta::default(),
             confirmed: Delta::default(),
+            refunded: Delta::default(),
             standing: None,
             transaction_hash: None,
             confirmations: None,
@@ -93,7 +96,10 @@ impl<'a> Change<'a> {
             | PaymentEvent::PaymentReopened(standing)
             | PaymentEvent::PaymentRefunded(standing) => self.stand(standing),
             PaymentEvent::RefundRequested(refund) => self.updated_at = refund.at,
-            PaymentEvent::RefundCompleted(refund) => self.updated_at = refund.at,
+            PaymentEvent::RefundCompleted(refund) => {
+                self.updated_at = refund.at;
+                self.refunded.add(refund.amount.minor());
+            }
             PaymentEvent::RefundCancelled(refund) => self.updated_at = refund.at,
         }
     }

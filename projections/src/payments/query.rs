@@ -42,6 +42,8 @@ pub struct PaymentRow {
     pub amount_received: Money,
     /// Credited deposits that are confirmed.
     pub amount_confirmed: Money,
+    /// What was sent back of them, as recorded.
+    pub amount_refunded: Money,
     /// Where changes are announced, besides the merchant's own URL.
     pub callback_url: Option<String>,
     /// The deadline.
@@ -78,6 +80,7 @@ const COLUMNS: &str = "
     payments.transaction_hash, payments.required_confirmations,
     LEAST(GREATEST(payments.amount_received_minor, 0), 340282366920938463463374607431768211455)::text AS amount_received_minor,
     LEAST(GREATEST(payments.amount_confirmed_minor, 0), 340282366920938463463374607431768211455)::text AS amount_confirmed_minor,
+    LEAST(payments.amount_refunded_minor, 340282366920938463463374607431768211455)::text AS amount_refunded_minor,
     payments.callback_url, payments.expires_at, payments.created_at, payments.updated_at, payments.position,
     CASE
         WHEN deposits.newest_block IS NULL THEN 0
@@ -211,6 +214,7 @@ fn payment(row: &PgRow) -> Result<PaymentRow, sqlx::Error> {
         required_confirmations: unsigned::<i32, u32>(row, "required_confirmations")?,
         amount_received: money(row, "amount_received_minor", &asset_id)?,
         amount_confirmed: money(row, "amount_confirmed_minor", &asset_id)?,
+        amount_refunded: money(row, "amount_refunded_minor", &asset_id)?,
         callback_url: row.try_get("callback_url")?,
         expires_at: row.try_get("expires_at")?,
         created_at: row.try_get("created_at")?,

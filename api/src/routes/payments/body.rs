@@ -47,6 +47,9 @@ pub(crate) struct PaymentBody<'a> {
     /// The part of `amount_paid` that is confirmed.
     #[schema(example = "0.000000")]
     amount_confirmed: String,
+    /// The part of `amount_confirmed` that was sent back.
+    #[schema(example = "0.000000")]
+    amount_refunded: String,
     /// Of the least confirmed deposit that counts (once completed: that is confirmed); 0 as long as nothing arrived.
     confirmations: u32,
     /// How many make a deposit final.
@@ -138,6 +141,7 @@ impl<'a> PaymentBody<'a> {
             checkout_url: checkout_url(state, payment.id),
             amount_paid: asset.format(totals.received.minor()),
             amount_confirmed: asset.format(totals.confirmed.minor()),
+            amount_refunded: asset.format(totals.refunded.minor()),
             confirmations: confirmations::of_payment(payment, heights),
             required_confirmations: terms.policy.required_confirmations,
             transactions: deposits.into_iter().map(transaction).collect(),

@@ -66,6 +66,8 @@ struct ItemBody<'a> {
     amount_paid: String,
     /// The part of it that is confirmed.
     amount_confirmed: String,
+    /// The part of that which was sent back.
+    amount_refunded: String,
     /// As in a payment.
     confirmations: u32,
     /// How many make a deposit final.
@@ -167,6 +169,7 @@ impl<'a> ItemBody<'a> {
             checkout_url: checkout_url(state, row.id),
             amount_paid: row.asset.format(row.amount_received.minor()),
             amount_confirmed: row.asset.format(row.amount_confirmed.minor()),
+            amount_refunded: row.asset.format(row.amount_refunded.minor()),
             confirmations: row.confirmations,
             required_confirmations: row.required_confirmations,
             transaction_hash: row.transaction_hash.as_deref(),

@@ -141,9 +141,7 @@ fn deposits_of_older_versions_leave_nothing_pending() {
     let mut books = Books::default();
     for line in include_str!("events-1.0.jsonl").lines() {
         let name = line.split('"').nth(1).unwrap();
-        let LedgerEvent::Payment(event) = decode("payment", name, "1.0", 1, line).unwrap() else {
-            unreachable!()
-        };
+        let LedgerEvent::Payment(event) = decode("payment", name, "1.0", 1, line).unwrap() else { unreachable!() };
         books.book(&event);
     }
     assert!(books.0.keys().all(|(_, _, layer)| *layer == Layer::Posted));

@@ -6,8 +6,8 @@ use crate::chain::{BlockRef, ChainName, DepositKey, DepositLeg};
 use crate::ids::{MerchantId, PaymentId, RefundId};
 use crate::money::{Asset, AssetId, Money, Percentage};
 use crate::payment::{
-    CompleteRefund, CreatePayment, DepositReport, DepositStage, LateDeposits, Payment, PaymentCommand, PaymentError, PaymentEvent,
-    PaymentPolicy, PaymentTerms, RequestRefund, decide, evolve,
+    CompleteRefund, CreatePayment, DepositReport, DepositStage, LateDeposits, Payment, PaymentCommand, PaymentError,
+    PaymentEvent, PaymentPolicy, PaymentTerms, RequestRefund, decide, evolve,
 };
 
 pub(super) fn at(second: i64) -> DateTime<Utc> {

@@ -84,7 +84,11 @@ pub(super) fn payment(hold: bool, tolerance: u32) -> Scenario {
     })
 }
 
-pub(super) fn play(scenario: Scenario, reports: Vec<DepositReport>, expire_after: usize) -> (Payment, Vec<PaymentEvent>) {
+pub(super) fn play(
+    scenario: Scenario,
+    reports: Vec<DepositReport>,
+    expire_after: usize,
+) -> (Payment, Vec<PaymentEvent>) {
     let mut payment = scenario.payment;
     let mut history = Vec::new();
     let mut apply = |payment: &mut Payment, command| {

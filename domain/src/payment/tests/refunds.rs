@@ -75,9 +75,10 @@ fn never_more_than_what_is_confirmed_and_free() {
 #[test]
 fn held_money_and_other_assets_are_not_refunded() {
     let other = AssetId::native(&super::fixture::chain());
-    completed().given([deposit(2, 50).of_asset(other.clone()).confirmed()]).when(request_refund(1, 101)).refused(
-        &too_large(101, 100),
-    );
+    completed()
+        .given([deposit(2, 50).of_asset(other.clone()).confirmed()])
+        .when(request_refund(1, 101))
+        .refused(&too_large(101, 100));
     let wrong = refund(1, 10, |request| request.amount = Money::new(10, other));
     completed().when(wrong).refused(&PaymentError::InvalidRefund("the amount must be of the payment's asset"));
     let cancelled = opened(|_| {}).given([Cancel { at: at(1) }, deposit(1, 100).confirmed()]).stands("held");

@@ -87,10 +87,7 @@ fn what_is_written_is_read() {
     for event in every_event() {
         let payload = serde_json::to_string(&event).unwrap();
         let version = cqrs_es::DomainEvent::event_version(&event);
-        assert_eq!(
-            decode(AGGREGATE_TYPE, event.name(), &version, 1, &payload).unwrap(),
-            LedgerEvent::Payment(event)
-        );
+        assert_eq!(decode(AGGREGATE_TYPE, event.name(), &version, 1, &payload).unwrap(), LedgerEvent::Payment(event));
     }
 }
 

@@ -32,6 +32,7 @@ async fn assert_payment(pool: &PgPool, payment: &PaymentState) {
     assert_eq!(row.chain, payment.terms.chain);
     assert_eq!(row.amount_received, totals.received);
     assert_eq!(row.amount_confirmed, totals.confirmed);
+    assert_eq!(row.amount_refunded, totals.refunded);
     assert_eq!(row.order_id, payment.order_id);
     assert_eq!(row.payment_address, payment.terms.address);
     assert_eq!(row.callback_url, payment.terms.callback_url);
