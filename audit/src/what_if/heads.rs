@@ -107,14 +107,17 @@ impl Heads {
         }
     }
 
-    /// When the head of `chain` reached `height`, for somebody who saw the chain at `from`.
-    pub(super) fn reached(&self, chain: &ChainName, height: u64, from: Timestamp) -> Reached {
+    /// When the head of `chain` reached `height`, for somebody who saw the chain from `from` to `until` without a
+    /// reorganization. What was known later says nothing: the chain may have been another by then.
+    pub(super) fn reached(&self, chain: &ChainName, height: u64, from: Timestamp, until: Timestamp) -> Reached {
         let known = self.chains.get(chain).map_or(&[][..], Vec::as_slice);
         let by_height = known.partition_point(|known| known.height < height);
         let by_time = known.partition_point(|known| known.first < from);
         let by = known.get(by_height.max(by_time)).map(|known| known.first);
-        let below = known.get(..by_height).unwrap_or_default();
-        let last_below = below.iter().rev().take(LOOK_BACK_MAX).filter_map(|known| known.last_exact).max();
+        let seen = known.partition_point(|known| known.first <= until);
+        let below = known.get(..by_height.min(seen)).unwrap_or_default();
+        let exact = below.iter().rev().take(LOOK_BACK_MAX).filter_map(|known| known.last_exact);
+        let last_below = exact.filter(|at| *at <= until).max();
         let not_before = last_below.map_or(from, |last| last.max(from));
         Reached { not_before: by.map_or(not_before, |by| not_before.min(by)), by }
     }
@@ -147,21 +150,27 @@ mod tests {
     #[test]
     fn what_was_seen_before_and_after_bounds_the_moment() {
         let (heads, chain) = heads(&[(10, 0, true), (12, 5, true), (12, 6, true), (20, 30, false)]);
-        let reached = heads.reached(&chain, 15, at(1));
+        let reached = heads.reached(&chain, 15, at(1), at(40));
         assert_eq!(reached, Reached { not_before: at(6), by: Some(at(30)) });
     }
 
     #[test]
     fn nothing_later_means_not_known_to_be_reached() {
         let (heads, chain) = heads(&[(10, 0, true)]);
-        assert_eq!(heads.reached(&chain, 11, at(3)), Reached { not_before: at(3), by: None });
+        assert_eq!(heads.reached(&chain, 11, at(3), at(9)), Reached { not_before: at(3), by: None });
     }
 
     #[test]
     fn what_was_reached_before_a_reorganization_proves_nothing_after_it() {
         let (heads, chain) = heads(&[(10, 0, true), (30, 10, true), (11, 20, true), (31, 40, true)]);
         // Seen at second 20 in block 11 of the new branch: that 30 was reached at second 10 was another branch.
-        assert_eq!(heads.reached(&chain, 13, at(20)).by, Some(at(40)));
+        assert_eq!(heads.reached(&chain, 13, at(20), at(50)).by, Some(at(40)));
+    }
+
+    #[test]
+    fn what_was_known_after_the_deposit_left_the_chain_bounds_nothing() {
+        let (heads, chain) = heads(&[(10, 0, true), (12, 30, true)]);
+        assert_eq!(heads.reached(&chain, 15, at(1), at(20)), Reached { not_before: at(1), by: None });
     }
 
     #[test]
@@ -171,7 +180,7 @@ mod tests {
         for height in 0..(KNOWN_MAX as u64 + 10) {
             heads.know(&chain, height, at(height as i64), true);
         }
-        let reached = heads.reached(&chain, 1000, at(0));
+        let reached = heads.reached(&chain, 1000, at(0), at(5_000));
         assert!(reached.not_before <= at(1000) && reached.by >= Some(at(1000)));
         assert!(heads.chains[&chain].len() < KNOWN_MAX);
     }

@@ -62,9 +62,9 @@ pub(super) fn run(facts: &Facts, world: World<'_>, bound: Bound) -> Ran {
     runner.tell(PaymentCommand::Create(Box::new(CreatePayment { terms, ..create.clone() })));
     let mut status_recorded = PaymentStatus::Pending;
     let mut now = create.at;
-    for fact in &facts.told {
+    for (fact, next) in facts.told.iter().zip(1..) {
         runner.pass_time(now, fact.at, status_recorded);
-        runner.take(fact);
+        runner.take(fact, facts.told.get(next..).unwrap_or_default());
         status_recorded = fact.status_after;
         now = now.max(fact.at);
     }
@@ -119,21 +119,21 @@ impl Runner<'_> {
         }
     }
 
-    fn take(&mut self, fact: &Fact) {
+    fn take(&mut self, fact: &Fact, later: &[Fact]) {
         match &fact.command {
-            PaymentCommand::ObserveDeposit(report) => self.observe(report),
+            PaymentCommand::ObserveDeposit(report) => self.observe(report, later),
             // The scheduler keeps to the deadline there is.
             PaymentCommand::Expire { .. } if self.has_other_deadline => {}
             command => self.tell(command.clone()),
         }
     }
 
-    fn observe(&mut self, report: &DepositReport) {
+    fn observe(&mut self, report: &DepositReport, later: &[Fact]) {
         let wanted = self.world.overrides.confirmations.get(&report.deposit.chain).copied();
         let Some(wanted) = wanted.filter(|wanted| *wanted != self.required_on(report)) else {
             return self.tell(PaymentCommand::ObserveDeposit(Box::new(report.clone())));
         };
-        self.observe_at_depth(report, wanted.max(1));
+        self.observe_at_depth(report, later, wanted.max(1));
     }
 
     /// The policy that the payment froze is that of its own chain; on another chain that chain's setting held, which no
@@ -144,7 +144,7 @@ impl Runner<'_> {
     }
 
     /// A report as a watcher that waits for `wanted` confirmations would have made it.
-    fn observe_at_depth(&mut self, report: &DepositReport, wanted: u32) {
+    fn observe_at_depth(&mut self, report: &DepositReport, later: &[Fact], wanted: u32) {
         let (confirmations, was_confirmed) = match report.stage {
             DepositStage::Orphaned => {
                 self.waiting.remove(&report.deposit);
@@ -168,7 +168,7 @@ impl Runner<'_> {
             let stage = DepositStage::Seen { confirmations };
             self.tell(PaymentCommand::ObserveDeposit(Box::new(DepositReport { stage, ..report.clone() })));
         }
-        let due = self.due(report, wanted);
+        let due = self.due(report, self.stands_until(report, later), wanted);
         self.waiting.insert(report.deposit.clone(), Waiting { report: report.clone(), confirmations: wanted, due });
     }
 
@@ -180,9 +180,22 @@ impl Runner<'_> {
         })
     }
 
-    fn due(&mut self, report: &DepositReport, wanted: u32) -> Option<Timestamp> {
+    /// When the deposit left its block, as far as is known; the horizon if it did not.
+    fn stands_until(&self, report: &DepositReport, later: &[Fact]) -> Timestamp {
+        let leaves = |fact: &&Fact| match &fact.command {
+            PaymentCommand::ObserveDeposit(next) if next.deposit == report.deposit => {
+                next.stage == DepositStage::Orphaned
+                    || next.block.hash != report.block.hash
+                    || next.amount != report.amount
+            }
+            _ => false,
+        };
+        later.iter().find(leaves).map_or(self.world.horizon, |fact| fact.at)
+    }
+
+    fn due(&mut self, report: &DepositReport, until: Timestamp, wanted: u32) -> Option<Timestamp> {
         let height = head(report.block.number, wanted);
-        let reached = self.world.heads.reached(&report.deposit.chain, height, report.at);
+        let reached = self.world.heads.reached(&report.deposit.chain, height, report.at, until);
         self.ran.is_bounded |= reached.by != Some(reached.not_before);
         match self.bound {
             Bound::Earliest => Some(reached.not_before),

@@ -67,7 +67,7 @@ async fn confirmations_are_bounded_not_guessed() {
         .collect();
     assert_eq!(uncertain, ["ORDER-4", "ORDER-5"]);
     let third = more.differences.iter().find(|difference| difference.order_id == "ORDER-3").unwrap();
-    assert_eq!((third.kind, third.what_if.in_words().as_str()), (Kind::OtherEnd, "confirming paid_late"));
+    assert_eq!((third.kind, third.what_if.in_words().as_str()), (Kind::OtherEnd, "confirming"));
     assert!(more.notes.iter().any(|note| note.contains("bounded")));
 }
 
