@@ -14,6 +14,7 @@ const CONNECTIONS_MAX: u32 = 4;
 
 /// A ledger to read.
 pub(super) struct ReadLedger {
+    pub(super) config: Config,
     pub(super) pool: PgPool,
     database: Database,
     services: Services,
@@ -30,7 +31,7 @@ impl ReadLedger {
         let database = Database::new(&services.database, &config)?;
         database.prepare().await?;
         let pool = database.connect(CONNECTIONS_MAX).await?;
-        Ok(Self { pool, database, services })
+        Ok(Self { config, pool, database, services })
     }
 
     /// Closes it, and stops a private server that was started for this command.
