@@ -97,7 +97,8 @@ impl Command {
         let (refund, command, json) = match self {
             Self::List { json, .. } => {
                 let refundable = payment.refundable()?;
-                let shown = if *json { print::list_json(&payment, &refundable) } else { print::list(&payment, &refundable) };
+                let shown =
+                    if *json { print::list_json(&payment, &refundable) } else { print::list(&payment, &refundable) };
                 super::print_line(&shown);
                 return Ok(());
             }
@@ -180,7 +181,8 @@ fn complete(
 /// An amount in the native coin of the payment's chain, as the configuration describes it.
 fn native(payment: &PaymentState, catalog: &ChainCatalog, amount: &str) -> anyhow::Result<Money> {
     let chain = &payment.terms.chain;
-    let coin = catalog.get(chain.as_str()).and_then(|spec| spec.assets.iter().find(|asset| asset.id.contract().is_none()));
+    let coin =
+        catalog.get(chain.as_str()).and_then(|spec| spec.assets.iter().find(|asset| asset.id.contract().is_none()));
     let coin = coin.ok_or_else(|| anyhow!("--network-fee needs the chain {chain} in the configuration"))?;
     coin.parse(amount).map_err(|error| anyhow!("--network-fee {error}"))
 }

@@ -95,7 +95,8 @@ pub(super) fn list(payment: &PaymentState, refundable: &Money) -> String {
 
 /// The same as JSON.
 pub(super) fn list_json(payment: &PaymentState, refundable: &Money) -> String {
-    let refunds: Vec<Value> = in_order(payment).into_iter().map(|(id, refund)| refund_json(payment, id, refund)).collect();
+    let refunds: Vec<Value> =
+        in_order(payment).into_iter().map(|(id, refund)| refund_json(payment, id, refund)).collect();
     let asset = &payment.terms.asset;
     json!({
         "payment_id": payment.id,
