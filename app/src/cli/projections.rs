@@ -66,7 +66,7 @@ impl Command {
                 let owner = administration.owner().await?;
                 let bar = EventsBar::new();
                 let rebuilt = rebuild(&owner, &administration.vault, name.as_deref(), |progress| bar.show(progress));
-                let rebuilt = rebuilt.await;
+                let rebuilt = Box::pin(rebuilt).await;
                 bar.finish();
                 print_rebuilt(&rebuilt.context("nothing was rebuilt")?, json);
                 Ok(true)
@@ -74,8 +74,9 @@ impl Command {
             Self::Check { name, first, json } => {
                 let owner = administration.owner().await?;
                 let bar = EventsBar::new();
-                let checked = check(&owner, &administration.vault, name.as_deref(), first, |progress| bar.show(progress));
-                let checked = checked.await;
+                let checked =
+                    check(&owner, &administration.vault, name.as_deref(), first, |progress| bar.show(progress));
+                let checked = Box::pin(checked).await;
                 bar.finish();
                 let checked = checked.context("nothing was compared")?;
                 print_checked(&checked, json);

@@ -114,7 +114,8 @@ impl Renewal {
         };
         let names = |models: &[ReadModel]| models.iter().map(|model| model.as_str()).collect::<Vec<_>>().join(", ");
         let is_newer = |standing: &Standing| matches!(standing, Standing::Newer { .. });
-        let newer: Vec<_> = outdated.iter().filter(|(_, standing)| is_newer(standing)).map(|(model, _)| *model).collect();
+        let newer: Vec<_> =
+            outdated.iter().filter(|(_, standing)| is_newer(standing)).map(|(model, _)| *model).collect();
         if !newer.is_empty() {
             // Going back is a decision: the newer program may be running elsewhere, and would rebuild again.
             let names = names(&newer);
@@ -141,7 +142,7 @@ impl Renewal {
             let Progress { stage, position, target } = progress;
             self.read_side.set(Some(format!("rebuilding {names}: {} {position} of {target} events", stage.as_str())));
         };
-        match rebuild_models(owner, &self.vault, models, told).await {
+        match Box::pin(rebuild_models(owner, &self.vault, models, told)).await {
             Ok(_) => true,
             Err(RebuildError::Running) => {
                 self.read_side.wait_for(format!("another process rebuilds {names}"));

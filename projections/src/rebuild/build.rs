@@ -1,5 +1,6 @@
 //! New tables that follow the live ones: what a rebuild swaps in and a check compares with.
 
+use futures::future::try_join_all;
 use sqlx::{Connection, PgConnection, PgPool};
 use wopay_eventbus::{checkpoint, log};
 
@@ -12,8 +13,6 @@ use crate::error::PoisonError;
 use crate::handler::FOLLOWER;
 use crate::model::ReadModel;
 use crate::profiles::Profiles;
-
-use futures::future::try_join_all;
 
 /// With so few events left, the follower is stopped for the rest.
 const REST_EVENTS: i64 = 10_000;
@@ -87,25 +86,23 @@ impl<'a> Build<'a> {
         tx: &mut PgConnection,
         models: &[ReadModel],
         profiles: &dyn Profiles,
-        (position, target): (i64, i64),
+        (mut position, target): (i64, i64),
     ) -> Result<(), RebuildError> {
-        let left = target.saturating_sub(position);
-        if left <= 0 {
-            return Ok(());
-        }
-        let recorded = log::read(&mut *tx, position, left).await?;
-        let expected = position.saturating_add(1);
-        if let Some(first) = recorded.first().filter(|first| first.position != expected) {
-            let source = PoisonError::Gap { expected, got: first.position };
-            return Err(RebuildError::Poison { position: first.position, source });
-        }
-        let events = Events::read(&recorded)?;
-        let head = events.last_position().unwrap_or(position);
-        if head < target {
-            return Err(RebuildError::LedgerTooShort { head, checkpoint: target });
-        }
-        for model in models {
-            model.apply(tx, &events.batch(), profiles).await?;
+        while position < target {
+            let recorded = log::read(&mut *tx, position, REST_EVENTS.min(target.saturating_sub(position))).await?;
+            let expected = position.saturating_add(1);
+            if let Some(first) = recorded.first().filter(|first| first.position != expected) {
+                let source = PoisonError::Gap { expected, got: first.position };
+                return Err(RebuildError::Poison { position: first.position, source });
+            }
+            let events = Events::read(&recorded)?;
+            let Some(last) = events.last_position() else {
+                return Err(RebuildError::LedgerTooShort { head: position, checkpoint: target });
+            };
+            for model in models {
+                model.apply(tx, &events.batch(), profiles).await?;
+            }
+            position = last;
         }
         Ok(())
     }

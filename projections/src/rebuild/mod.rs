@@ -32,9 +32,9 @@ use crate::profiles::Profiles;
 use crate::version;
 
 pub(crate) use build::{Build, detached};
-pub(crate) use shadow::Shadow;
 pub use error::RebuildError;
 pub use progress::{Progress, Stage};
+pub(crate) use shadow::Shadow;
 
 /// How often the switch is tried when readers hold on to the tables: for about a minute.
 const SWITCHES_MAX: u32 = 120;

@@ -163,11 +163,7 @@ impl Shadow {
             FROM pg_class AS class
             JOIN pg_roles AS role ON role.oid = class.relowner
             WHERE class.oid = to_regclass($1) AND role.rolname <> current_user";
-        sqlx::query_scalar(statement)
-            .bind(self.live(table))
-            .bind(self.beside(table))
-            .fetch_all(connection)
-            .await
+        sqlx::query_scalar(statement).bind(self.live(table)).bind(self.beside(table)).fetch_all(connection).await
     }
 }
 
