@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests stop at the first surprise")]
 #![allow(unreachable_pub, reason = "a test binary has no public interface")]
 
+mod access;
+mod audit;
 mod cli;
 mod crash;
 mod forget;
