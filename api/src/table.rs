@@ -76,7 +76,8 @@ fn write<R: TableRow>(rows: &[R]) -> Result<Vec<u8>, csv::Error> {
 /// A cell that no spreadsheet runs.
 fn harmless(cell: &str) -> Cow<'_, str> {
     // Full-width forms begin a formula, too, in some locales.
-    let suspicious = cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}']);
+    let suspicious =
+        cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}']);
     if suspicious && !is_number(cell) { Cow::from(format!("'{cell}")) } else { Cow::from(cell) }
 }
 
@@ -116,7 +117,21 @@ mod tests {
 
     #[test]
     fn what_looks_like_a_formula_is_text() {
-        for cell in ["=1+1", "+1", "-1+1", "@SUM(A1)", "\tx", "\rx", "-", "-.5", "-1.", "--1", "-1e5", "\u{ff1d}1", "=cmd|' /C calc'!A0"] {
+        for cell in [
+            "=1+1",
+            "+1",
+            "-1+1",
+            "@SUM(A1)",
+            "\tx",
+            "\rx",
+            "-",
+            "-.5",
+            "-1.",
+            "--1",
+            "-1e5",
+            "\u{ff1d}1",
+            "=cmd|' /C calc'!A0",
+        ] {
             assert_eq!(harmless(cell), format!("'{cell}"), "{cell:?}");
         }
         for cell in ["", "1", "-1", "-0.000001", "100.50", "a=1", "merchant:1:payable", "'=1", " =1"] {

@@ -115,7 +115,8 @@ impl Ledger {
                 let key = self.access_key(key_id).await?;
                 // What a key may read is an event; the claim only repeats it, and must not be able to say more.
                 let key = key.filter(|key| key.role == role && holder == key_id.to_string());
-                let key = key.ok_or_else(|| corrupt(format!("an API key is held by {holder}, which did not get it")))?;
+                let key =
+                    key.ok_or_else(|| corrupt(format!("an API key is held by {holder}, which did not get it")))?;
                 Ok(Some(KeyHolder::Access(key)))
             }
         }

@@ -85,7 +85,8 @@ mod tests {
         for accept in ["text/csv", "TEXT/CSV;q=0.2", "text/csv, */*;q=0.1", "application/json;q=0.5,text/csv;q=0.51"] {
             assert_eq!(of(accept), Format::Csv, "{accept}");
         }
-        for accept in ["*/*", "", "application/json", "text/csv;q=0", "text/csv, application/json", "text/csv;q=x", "é"] {
+        for accept in ["*/*", "", "application/json", "text/csv;q=0", "text/csv, application/json", "text/csv;q=x", "é"]
+        {
             assert_eq!(of(accept), Format::Json, "{accept}");
         }
         assert_eq!(preferred(&HeaderMap::new()), Format::Json);

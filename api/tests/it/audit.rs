@@ -48,7 +48,13 @@ async fn a_proof_leads_from_an_event_to_a_checkpoint_that_anybody_may_have() {
     assert_eq!(old.headers["cache-control"], "public, max-age=31536000, immutable");
     let at_old = ask(&books, &books.auditor.key, &format!("proof?position=1&size={size}")).await;
     assert_eq!(check_proof(&at_old.text, key.public()).unwrap().checkpoint, checkpoint);
-    for missing in ["proof?position=1&size=1", &format!("proof?position={}", later + 1), "proof?position=0", "proof?old=1", &format!("proof?old={}", later + 1)] {
+    for missing in [
+        "proof?position=1&size=1",
+        &format!("proof?position={}", later + 1),
+        "proof?position=0",
+        "proof?old=1",
+        &format!("proof?old={}", later + 1),
+    ] {
         ask(&books, &books.auditor.key, missing).await.problem(404, "not_found");
     }
 }

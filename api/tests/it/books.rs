@@ -41,8 +41,7 @@ pub(crate) async fn books() -> Books {
     let api = api().await;
     let (shop, other) = (api.merchant().await, api.merchant().await);
     let (finance, auditor) = (api.house(AccessRole::Finance).await, api.house(AccessRole::Auditor).await);
-    let (seen, confirmed) =
-        (DepositStage::Seen { confirmations: 1 }, DepositStage::Confirmed { confirmations: 12 });
+    let (seen, confirmed) = (DepositStage::Seen { confirmations: 1 }, DepositStage::Confirmed { confirmations: 12 });
     let (march, april) = (time("2026-03-01T12:00:00Z"), time("2026-04-02T06:30:00Z"));
 
     let payment = api.payment(&shop, "1").await;
@@ -105,7 +104,10 @@ pub(crate) async fn assert_same_in_both(api: &TestApi, key: &str, path: &str) ->
     }
     let json = api.ask(Some(key), path, &[("accept", "application/json")]).await;
     assert_eq!(json.status, 200, "{path}: {}", json.text);
-    assert_eq!((&json.headers["content-type"], &json.headers["vary"]), (&"application/json".parse().unwrap(), &"accept".parse().unwrap()));
+    assert_eq!(
+        (&json.headers["content-type"], &json.headers["vary"]),
+        (&"application/json".parse().unwrap(), &"accept".parse().unwrap())
+    );
     let rows: Rows<'_> = serde_json::from_str(&json.text).unwrap();
     let joined = if path.contains('?') { "&" } else { "?" };
     let by_name = api.ask(Some(key), &format!("{path}{joined}format=csv"), &[]).await;

@@ -172,7 +172,8 @@ async fn a_merchant_sees_its_own_and_nothing_else() {
     ] {
         assert_eq!(books.seen_by(&books.shop.api_key, &path).await["data"], json!([]), "{path}");
     }
-    for account in [format!("merchant={theirs}"), "account=custody:ethereum".to_owned(), "account=suspense".to_owned()] {
+    for account in [format!("merchant={theirs}"), "account=custody:ethereum".to_owned(), "account=suspense".to_owned()]
+    {
         let path = format!("/api/v1/ledger/statements?asset={}&{account}", usdt());
         books.api.ask(Some(&books.shop.api_key), &path, &[]).await.problem(404, "not_found");
     }
@@ -219,10 +220,12 @@ async fn assert_columns(books: &Books) {
         "reports/fees",
         "events",
     ] {
-        let answer = books.api.ask(Some(&books.finance.key), &format!("/api/v1/{path}"), &[("accept", "text/csv")]).await;
+        let answer =
+            books.api.ask(Some(&books.finance.key), &format!("/api/v1/{path}"), &[("accept", "text/csv")]).await;
         let name = path.split('?').next().unwrap();
         let header = &answer.table()[0];
-        let listed = header.strip_prefix(&["kind".to_owned()]).filter(|_| name == "ledger/statements").unwrap_or(header);
+        let listed =
+            header.strip_prefix(&["kind".to_owned()]).filter(|_| name == "ledger/statements").unwrap_or(header);
         assert!(documented.contains(&format!("`{}`", listed.join(" "))), "docs/finance-api.md: {name}");
         columns.push(format!("{name}: {}", header.join(",")));
     }

@@ -22,8 +22,8 @@ use wopay_domain::access::{AccessRole, IssueAccessKey};
 use wopay_domain::merchant::{MerchantCommand, MerchantPolicy, RegisterMerchant};
 use wopay_domain::payment::{DepositReport, DepositStage, PaymentCommand};
 use wopay_domain::{
-    AccessKeyId, ApiKeyId, Asset, AssetId, BlockRef, ChainCatalog, ChainFamily, ChainName, ChainSpec, DepositKey, DepositLeg,
-    MerchantId, Metadata, Money, PaymentId, SecretRef, Timestamp,
+    AccessKeyId, ApiKeyId, Asset, AssetId, BlockRef, ChainCatalog, ChainFamily, ChainName, ChainSpec, DepositKey,
+    DepositLeg, MerchantId, Metadata, Money, PaymentId, SecretRef, Timestamp,
 };
 use wopay_eventbus::{AppendSignal, EventHandler, checkpoint, log};
 use wopay_projections::{FOLLOWER, Profile, ProfileError, Profiles, Projections};

@@ -78,7 +78,8 @@ async fn create(administration: &Administration, role: AccessRole, label: &str, 
 }
 
 async fn revoke(administration: &Administration, key: AccessKeyId) -> anyhow::Result<()> {
-    let revoked = administration.ledger.revoke_access_key(key, Utc::now().trunc_subsecs(6), &operator::metadata()).await;
+    let revoked =
+        administration.ledger.revoke_access_key(key, Utc::now().trunc_subsecs(6), &operator::metadata()).await;
     super::print_line(match revoked.context("the key was not revoked")?.position {
         Some(_) => "The key is revoked.",
         None => "The key was revoked already.",

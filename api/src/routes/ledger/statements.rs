@@ -174,10 +174,12 @@ fn respond(body: &StatementBody, format: Format, is_first: bool) -> Result<Respo
     }
     let end = |kind, balance| StatementRow { kind, statement: body, line: None, balance };
     let opening = is_first.then(|| end("opening", &body.opening));
-    let lines = body
-        .lines
-        .iter()
-        .map(|line| StatementRow { kind: "line", statement: body, line: Some(line), balance: line.balance() });
+    let lines = body.lines.iter().map(|line| StatementRow {
+        kind: "line",
+        statement: body,
+        line: Some(line),
+        balance: line.balance(),
+    });
     let closing = (!body.has_more).then(|| end("closing", &body.closing));
     let rows: Vec<_> = opening.into_iter().chain(lines).chain(closing).collect();
     let next_cursor = body.next_cursor.as_deref();
