@@ -33,6 +33,10 @@ use measure::difference;
 use report::Report;
 use server::Server;
 
+/// As in the gateway, so that what is measured in this process is what runs there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures what a payment costs.
 #[derive(Debug, Parser)]
 #[command(subcommand_negates_reqs = true)]
