@@ -76,8 +76,8 @@ mod tests {
 
     use super::{Format, preferred};
 
-    fn of(accept: &'static str) -> Format {
-        preferred(&HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]))
+    fn of(accept: &str) -> Format {
+        preferred(&HeaderMap::from_iter([(ACCEPT, HeaderValue::from_bytes(accept.as_bytes()).unwrap())]))
     }
 
     #[test]
