@@ -124,6 +124,7 @@ impl Sealer {
     async fn lead(&self, leader: &mut Leader) -> Result<Infallible, SealError> {
         let mut appended = self.wake.subscribe();
         let mut log = self.open(leader).await?;
+        let mut reported = None;
         tracing::info!(ledger = self.options.ledger, size = log.size, "the sealer leads");
         loop {
             appended.mark_unchanged();
@@ -137,9 +138,10 @@ impl Sealer {
             }
             let copied = self.copy(&mut log);
             let copy_error = copied.as_ref().err().map(|error| chain(error));
-            if let Some(error) = &copy_error {
+            if let Some(error) = copy_error.as_ref().filter(|_| reported != copy_error) {
                 tracing::error!(error, "the copy of the newest checkpoint is not up to date");
             }
+            reported.clone_from(&copy_error);
             self.status.set(SealState::Sealing { size: log.size, head, copy_error });
             if is_behind && log.size == head {
                 tokio::time::sleep(PACE).await;
