@@ -108,10 +108,11 @@ impl EvmError {
     /// What the node says when it has forgotten the state of a block, if that is the failure. Every kind of node has words
     /// of its own for it.
     pub(crate) fn pruned(&self) -> Option<&str> {
-        const WORDS: [&str; 11] = [
+        const WORDS: [&str; 12] = [
             "missing trie node",
             "state not available",
             "state is not available",
+            "no state available",
             "state unavailable",
             "historical state",
             "state already discarded",
