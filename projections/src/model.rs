@@ -52,7 +52,7 @@ impl ReadModel {
             Self::Merchants => &["merchants", "merchant_api_keys"],
             Self::Payments => &["payments"],
             Self::BlockchainTransactions => &["blockchain_transactions"],
-            Self::Journal => &["ledger_postings", "account_balances", "account_hours", "assets"],
+            Self::Journal => &["ledger_postings", "account_balances", "account_days", "account_hours", "assets"],
             Self::Feed => &["merchant_events"],
         }
     }
@@ -74,7 +74,9 @@ impl ReadModel {
             Self::Merchants => &["merchants_pkey", "merchant_api_keys_pkey", "idx_merchant_api_keys_merchant"],
             Self::Payments => &["payments_pkey"],
             Self::BlockchainTransactions => &["idx_blockchain_deposit"],
-            Self::Journal => &["idx_account_balances_account", "account_hours_pkey", "assets_pkey"],
+            Self::Journal => {
+                &["idx_account_balances_account", "account_days_pkey", "account_hours_pkey", "assets_pkey"]
+            }
             Self::Feed => &["merchant_events_pkey"],
         }
     }
