@@ -6,8 +6,8 @@ mod chains;
 mod custody;
 mod merchant;
 mod migrate;
-mod progress;
 mod operator;
+mod progress;
 mod projections;
 mod refund;
 mod serve;
@@ -73,6 +73,11 @@ impl Cli {
     /// # Errors
     /// What went wrong, with its causes; the process then ends with exit code 1.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
+        if let Command::Audit(command) = &self.command
+            && let Some(done) = command.run_offline()
+        {
+            return done;
+        }
         let mut loaded = self.load()?;
         match self.command {
             Command::Serve(args) => {
