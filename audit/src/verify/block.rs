@@ -110,7 +110,8 @@ fn read_leaves(rows: Vec<TileRow>, after: i64, upto: i64) -> Leaves {
     Leaves { after, hashes: hashes.collect() }
 }
 
-fn read_head(stored: StoredCheckpoint, keys: &[PublicKey], findings: &mut Vec<Finding>) -> Option<Head> {
+/// A stored checkpoint as a head; `None`: it is not to be believed, and `findings` says why.
+pub(super) fn read_head(stored: StoredCheckpoint, keys: &[PublicKey], findings: &mut Vec<Finding>) -> Option<Head> {
     let mut refuse = |reason: String| {
         let size = stored.size;
         findings.push(Finding::at(size, Problem::Checkpoint { size, reason }));
