@@ -34,10 +34,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "private-services",
         ],
     ),
-    (
-        "bench",
-        &["domain", "eventbus", "commands", "projections", "audit", "custody", "vault", "private-services"],
-    ),
+    ("bench", &["domain", "eventbus", "commands", "projections", "audit", "custody", "vault", "private-services"]),
 ];
 
 fn imports() -> BTreeMap<String, BTreeSet<String>> {
