@@ -211,11 +211,16 @@ async fn search(pool: &PgPool, recorded: Option<Timestamp>) -> Result<Found, sql
 
 /// Sees to it that nothing more is recorded at or before a moment that is over. An append reads the clock before it
 /// commits, and a clock may be set back: so those under way are waited for, and later ones begin after the moment.
+///
+/// The commit does not wait for the disk, and appends not for it: what a crash loses matters only to a clock that is set
+/// back as well.
 async fn close(pool: &PgPool, moment: Timestamp) -> Result<(), sqlx::Error> {
     let statement = "
         UPDATE ledger_head
         SET recorded_at = $1::timestamptz + interval '1 microsecond'
         WHERE recorded_at <= $1 AND $1 < clock_timestamp()";
-    sqlx::query(statement).bind(moment).execute(pool).await?;
-    Ok(())
+    let mut tx = pool.begin().await?;
+    sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *tx).await?;
+    sqlx::query(statement).bind(moment).execute(&mut *tx).await?;
+    tx.commit().await
 }
