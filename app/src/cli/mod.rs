@@ -55,7 +55,7 @@ enum Command {
     Access(access::Command),
     /// Check the ledger, and show how it came about.
     #[command(subcommand)]
-    Audit(audit::Command),
+    Audit(Box<audit::Command>),
     /// Make, import or back up the wallet.
     #[command(subcommand)]
     Custody(custody::Command),

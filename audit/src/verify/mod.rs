@@ -168,7 +168,7 @@ async fn newest_signed(pool: &PgPool, keys: &[PublicKey]) -> Result<NewestSigned
         let page = store::checkpoints_below(pool, below, CHECKPOINTS_AT_A_TIME).await?;
         let Some(last) = page.last() else { return Ok(NewestSigned { size: 0, refused }) };
         below = last.size;
-        for stored in page {
+        for stored in &page {
             if let Some(head) = block::read_head(stored, keys, &mut refused) {
                 return Ok(NewestSigned { size: head.size, refused });
             }
