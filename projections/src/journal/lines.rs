@@ -102,7 +102,17 @@ impl<'a> Booking<'a> {
             let change = changed.change;
             let recorded_at = entry.recorded.recorded_at;
             let line = Line {
-                balance, position, line, layer, side, releases, event_type, amount, recorded_at, effective_at, change,
+                balance,
+                position,
+                line,
+                layer,
+                side,
+                releases,
+                event_type,
+                amount,
+                recorded_at,
+                effective_at,
+                change,
             };
             self.days.entry((balance, day(effective_at), event_type)).or_default().book(&line);
             self.hours.entry((balance, hour(effective_at))).or_default().book(&line);

@@ -198,7 +198,8 @@ impl Walk<'_> {
     async fn chunk(&self, after: &LineCursor) -> Result<Vec<EntryRow>, sqlx::Error> {
         let limit = i64::try_from(self.wanted).unwrap_or(i64::MAX);
         let mut query = lines_query();
-        query.push("SELECT line.* FROM account_hours AS hour CROSS JOIN LATERAL (SELECT * FROM ledger_postings AS line");
+        query
+            .push("SELECT line.* FROM account_hours AS hour CROSS JOIN LATERAL (SELECT * FROM ledger_postings AS line");
         query.push(" WHERE line.balance_id = ").push_bind(self.balance_id);
         query.push(" AND line.position BETWEEN hour.first_position AND LEAST(hour.last_position, ");
         query.push_bind(self.last.position).push(") AND line.effective_at >= hour.hour");

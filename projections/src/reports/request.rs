@@ -8,7 +8,9 @@ use sqlx::{PgPool, Postgres, QueryBuilder, Row};
 use uuid::Uuid;
 use wopay_domain::{AssetId, ChainName, MerchantId, Timestamp};
 
-use crate::as_of::{AsOfPoint, Moment, Period, QueryError, Scope, TimeAxis, askable, just_before, last_before, resolve};
+use crate::as_of::{
+    AsOfPoint, Moment, Period, QueryError, Scope, TimeAxis, askable, just_before, last_before, resolve,
+};
 use crate::page::CursorError;
 
 /// How long a row's period is.

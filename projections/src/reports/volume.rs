@@ -122,7 +122,8 @@ fn push_bounds(query: &mut QueryBuilder<'_, Postgres>, bounds: &Bounds) {
 
 /// Conditions on `balance`: what is owed to merchants.
 fn push_balances(query: &mut QueryBuilder<'_, Postgres>, request: &ReportRequest) {
-    query.push(" balance.account >= 'merchant:' AND balance.account < 'merchant;' AND balance.account LIKE '%:payable'");
+    query
+        .push(" balance.account >= 'merchant:' AND balance.account < 'merchant;' AND balance.account LIKE '%:payable'");
     for merchant in request.merchants() {
         query.push(" AND balance.account = ").push_bind(format!("merchant:{merchant}:payable"));
     }

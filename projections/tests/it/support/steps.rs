@@ -161,11 +161,9 @@ fn take_merchant(book: &mut Book, second: u32, step: Step) {
         }
         Step::Suspend { merchant } => (merchant, MerchantCommand::Suspend { reason: "risk".to_owned(), at: now }),
         Step::Reinstate { merchant } => (merchant, MerchantCommand::Reinstate { at: now }),
-        Step::Open { .. }
-        | Step::Deposit { .. }
-        | Step::Expire { .. }
-        | Step::Cancel { .. }
-        | Step::Refund { .. } => return,
+        Step::Open { .. } | Step::Deposit { .. } | Step::Expire { .. } | Step::Cancel { .. } | Step::Refund { .. } => {
+            return;
+        }
     };
     book.merchant(merchant_id(u128::from(merchant)), command).ok();
 }
