@@ -20,7 +20,7 @@ use wopay_testkit::{
 
 use self::book::Book;
 
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 pub(crate) const CHAIN_ID: u64 = 31_337;
 pub(crate) const USDT_DECIMALS: u8 = 6;
 
