@@ -42,23 +42,25 @@ impl Command {
 
     async fn act(self, administration: &Administration) -> anyhow::Result<String> {
         let pool = &administration.pool;
-        if let Self::SkipAddresses { count } = self {
-            let cursors = AddressLeases::new(pool.clone(), 1).skip(count).await.context("no address was skipped")?;
-            let lines = cursors.iter().map(|(family, next)| format!("The next {family} address is number {next}."));
-            return Ok(if cursors.is_empty() {
-                "No address was ever derived.".to_owned()
-            } else {
-                lines.collect::<Vec<_>>().join("\n")
-            });
-        }
-        let master = keys::master_key(&administration.config)?;
+        let master = || keys::master_key(&administration.config);
         match self {
-            Self::SkipAddresses { .. } => unreachable!("handled above"),
+            Self::SkipAddresses { count } => {
+                let cursors =
+                    AddressLeases::new(pool.clone(), 1).skip(count).await.context("no address was skipped")?;
+                let lines = cursors.iter().map(|(family, next)| format!("The next {family} address is number {next}."));
+                Ok(if cursors.is_empty() {
+                    "No address was ever derived.".to_owned()
+                } else {
+                    lines.collect::<Vec<_>>().join("\n")
+                })
+            }
             Self::Init => {
-                let store = KeyStore::open(pool, &master, WhenMissing::Create).await.context("no wallet was made")?;
+                let store =
+                    KeyStore::open(pool, &master()?, WhenMissing::Create).await.context("no wallet was made")?;
                 Ok(format!("The wallet is {}. Back it up: `wopay custody export`.", store.fingerprint()))
             }
             Self::Import { mnemonic_file } => {
+                let master = master()?;
                 let words = std::fs::read_to_string(&mnemonic_file)
                     .with_context(|| format!("cannot read {}", mnemonic_file.display()))?;
                 let store = KeyStore::import(pool, &master, words.trim()).await.context("no wallet was imported")?;
@@ -66,7 +68,7 @@ impl Command {
             }
             Self::Export => {
                 let store =
-                    KeyStore::open(pool, &master, WhenMissing::Refuse).await.context("cannot open the wallet")?;
+                    KeyStore::open(pool, &master()?, WhenMissing::Refuse).await.context("cannot open the wallet")?;
                 Ok(store.export_mnemonic().to_string())
             }
         }
