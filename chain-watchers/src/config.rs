@@ -13,6 +13,8 @@ pub struct WatcherConfig {
     /// Name, chain id, assets, and the confirmations that apply to money a payment did not ask for on this chain
     /// (what it asks for is confirmed as its own claim says).
     pub chain: ChainSpec,
+    /// Solana: base58 of the cluster's genesis hash; an endpoint of another cluster is refused. `None`: not asked.
+    pub genesis_hash: Option<String>,
     /// HTTP JSON-RPC endpoints in order of preference, at least one. May hold credentials; never shown.
     pub rpc: Vec<Url>,
     /// When a deposit is final.
@@ -37,6 +39,7 @@ impl WatcherConfig {
     pub fn new(chain: ChainSpec, rpc: Vec<Url>) -> Self {
         Self {
             chain,
+            genesis_hash: None,
             rpc,
             finality: Finality::Depth,
             reorg_window: 128,
@@ -70,6 +73,7 @@ impl fmt::Debug for WatcherConfig {
         let hosts: Vec<_> = self.rpc.iter().map(|url| url.host_str().unwrap_or_default()).collect();
         f.debug_struct("WatcherConfig")
             .field("chain", &self.chain)
+            .field("genesis_hash", &self.genesis_hash)
             .field("rpc_hosts", &hosts)
             .field("finality", &self.finality)
             .field("reorg_window", &self.reorg_window)
@@ -178,8 +182,8 @@ pub enum ConfigError {
         /// The chain.
         chain: ChainName,
     },
-    /// A token that is not an EVM contract.
-    #[error("chain {chain}: {contract:?} is not a contract address")]
+    /// A token that is neither an EVM contract nor a mint.
+    #[error("chain {chain}: {contract:?} is not the address of a contract or mint")]
     NotAContract {
         /// The chain.
         chain: ChainName,
@@ -191,14 +195,6 @@ pub enum ConfigError {
     UnknownTag {
         /// What stands there instead.
         tag: String,
-    },
-    /// A family whose chains nobody can watch yet.
-    #[error("chain {chain}: chains of the family {family} cannot be watched by this version")]
-    UnknownFamily {
-        /// The chain.
-        chain: ChainName,
-        /// Its family.
-        family: ChainFamily,
     },
     /// The HTTP client could not be made.
     #[error("chain {chain}: no HTTP client: {reason}")]

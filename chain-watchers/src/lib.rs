@@ -27,7 +27,9 @@ mod check;
 mod config;
 mod engine;
 mod evm;
+mod pool;
 mod publisher;
+mod solana;
 mod source;
 mod status;
 

@@ -59,12 +59,14 @@ pub struct Candidate {
 }
 
 /// Where a candidate stands in its block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// The value of a transaction.
     Value,
     /// A log, by its index in the block.
     Log(u64),
+    /// The chain says at once that it took place, and as which movement.
+    Settled(DepositLeg),
 }
 
 /// A transfer that took place.
@@ -103,6 +105,17 @@ pub enum SourceError {
 pub trait ChainSource: Send + Sync + 'static {
     /// The newest block and what is final.
     async fn head(&self) -> Result<Head, SourceError>;
+
+    /// The heights of the next blocks above `after`, in order, none above `upto`, at most `limit`. On most chains every
+    /// height has a block; where heights can stay empty (Solana's skipped slots) this says which do not.
+    async fn heights(&self, after: u64, upto: u64, limit: usize) -> Result<Vec<u64>, SourceError> {
+        Ok((after.saturating_add(1)..=upto).take(limit).collect())
+    }
+
+    /// Whether a height below the head can have no block.
+    fn has_empty_heights(&self) -> bool {
+        false
+    }
 
     /// The canonical block at that height, `None` when the node has none there.
     async fn header(&self, height: u64) -> Result<Option<BlockHeader>, SourceError>;

@@ -57,6 +57,9 @@ pub enum ChainFamily {
 }
 
 impl ChainFamily {
+    /// Every family.
+    pub const ALL: [Self; 2] = [Self::Evm, Self::Solana];
+
     /// `evm` or `solana`, as in configuration, tables and claims.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

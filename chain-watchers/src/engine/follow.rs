@@ -14,7 +14,7 @@ use super::{ChainWatcher, Step, deposit_store};
 use crate::source::{BlockData, Candidate, Head, SourceError};
 
 /// Blocks read ahead and applied in one transaction while catching up.
-const BATCH_BLOCKS: u64 = 64;
+const BATCH_BLOCKS: usize = 64;
 
 /// Blocks that were read in order, and what kept the next one from being read.
 struct Fetched {
@@ -93,9 +93,11 @@ impl ChainWatcher {
 
     /// Reads the blocks above the cursor, several at a time, in order.
     async fn fetch(&self, cursor: &Cursor, head: &Head) -> Fetched {
-        let first = cursor.height.saturating_add(1);
-        let last = head.newest.block.number.min(cursor.height.saturating_add(BATCH_BLOCKS));
-        let reads: Vec<_> = (first..=last).map(|height| self.source.block(height)).collect();
+        let heights = match self.source.heights(cursor.height, head.newest.block.number, BATCH_BLOCKS).await {
+            Ok(heights) => heights,
+            Err(failure) => return Fetched { blocks: Vec::new(), failure: Some(failure) },
+        };
+        let reads: Vec<_> = heights.into_iter().map(|height| self.source.block(height)).collect();
         let mut reads = stream::iter(reads).buffered(self.settings.concurrency);
         let mut blocks = Vec::new();
         while let Some(read) = reads.next().await {
@@ -155,7 +157,7 @@ fn linked_count(cursor: &Cursor, blocks: &[BlockData]) -> usize {
     let mut below = (cursor.height, cursor.hash.as_str());
     let mut count: usize = 0;
     for BlockData { header, .. } in blocks {
-        if header.parent_hash != below.1 || header.block.number != below.0.saturating_add(1) {
+        if header.parent_hash != below.1 || header.block.number <= below.0 {
             break;
         }
         below = (header.block.number, &header.block.hash);

@@ -27,6 +27,7 @@ use self::error::WatchError;
 use crate::config::{ConfigError, WatcherConfig};
 use crate::evm::EvmSource;
 use crate::publisher::OutboxSignal;
+use crate::solana::SolanaSource;
 use crate::source::{ChainSource, SourceError};
 use crate::status::{ChainState, ChainStatus};
 
@@ -78,9 +79,7 @@ impl ChainWatcher {
         config.validate()?;
         match config.chain.family {
             ChainFamily::Evm => Ok(Self::with_source(config, Arc::new(EvmSource::new(config)?), pool, signal)),
-            ChainFamily::Solana => {
-                Err(ConfigError::UnknownFamily { chain: config.chain.name.clone(), family: config.chain.family })
-            }
+            ChainFamily::Solana => Ok(Self::with_source(config, Arc::new(SolanaSource::new(config)?), pool, signal)),
         }
     }
 

@@ -73,15 +73,28 @@ impl ChainWatcher {
         Ok(before)
     }
 
+    /// The time of the block at that height; where the height is empty, of the next one above it.
     async fn block_time(&self, height: u64) -> Result<Timestamp, WatchError> {
-        let header = self.source.header(height).await?;
         let missing = || SourceError::Unavailable(format!("no node has block {height}, to begin by its time").into());
+        let height = if height > 0 && self.source.has_empty_heights() {
+            let next = self.source.heights(height.saturating_sub(1), u64::MAX, 1).await?;
+            *next.first().ok_or_else(missing)?
+        } else {
+            height
+        };
+        let header = self.source.header(height).await?;
         Ok(header.ok_or_else(missing)?.block.time)
     }
 
     /// The headers between two heights, if they stand on each other now.
     async fn read_chain(&self, lowest: u64, highest: u64) -> Result<Option<Vec<BlockHeader>>, WatchError> {
-        let reads: Vec<_> = (lowest..=highest).map(|height| self.source.header(height)).collect();
+        let count = usize::try_from(highest.saturating_sub(lowest)).unwrap_or(usize::MAX).saturating_add(1);
+        let mut heights = self.source.heights(lowest.saturating_sub(1), highest, count).await?;
+        if lowest == 0 {
+            // There is nothing below the first block to begin after.
+            heights.insert(0, 0);
+        }
+        let reads: Vec<_> = heights.into_iter().map(|height| self.source.header(height)).collect();
         let headers: Vec<Option<BlockHeader>> =
             stream::iter(reads).buffered(self.settings.concurrency).try_collect().await?;
         let Some(headers) = headers.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
@@ -105,6 +118,10 @@ impl ChainWatcher {
         }
         let top = store::blocks_between(&self.pool, chain, cursor.height, cursor.height, 1).await?;
         if head.newest.block.number < cursor.height || self.newest_in_common(&top).await?.is_none() {
+            return Ok(());
+        }
+        // Nodes of such chains keep a few days and answer all else with an error.
+        if self.source.has_empty_heights() {
             return Ok(());
         }
         let locators = store::blocks_between(&self.pool, chain, 0, lowest.saturating_sub(1), LOCATORS_CHECKED).await?;

@@ -214,10 +214,13 @@ pub(super) async fn cursor_is_stored(pool: &PgPool, chain: &ChainName) -> Result
 /// A stored block inside the window that does not stand on the stored block below it.
 pub(super) async fn broken_link(pool: &PgPool, chain: &ChainName, lowest: u64) -> Result<Option<u64>, StoreError> {
     let height: Option<i64> = sqlx::query_scalar(
-        "SELECT upper.height
-         FROM chain_blocks upper
-         JOIN chain_blocks lower ON lower.chain = upper.chain AND lower.height = upper.height - 1
-         WHERE upper.chain = $1 AND upper.height >= $2 AND upper.parent_hash <> lower.hash
+        "SELECT height
+         FROM (
+             SELECT height, parent_hash, lag(hash) OVER (ORDER BY height) AS below
+             FROM chain_blocks
+             WHERE chain = $1 AND height >= $2
+         ) AS stored
+         WHERE parent_hash <> below
          LIMIT 1",
     )
     .bind(chain.as_str())

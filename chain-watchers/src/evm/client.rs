@@ -18,7 +18,9 @@ use url::Url;
 use wopay_domain::ChainName;
 
 use super::error::CallError;
+use crate::config::{ConfigError, WatcherConfig};
 
+const IDLE_CONNECTION_FOR: Duration = Duration::from_secs(60);
 const RETRIES: usize = 2;
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(30);
 const RETRY_DELAY_MAX: Duration = Duration::from_millis(500);
@@ -78,7 +80,25 @@ struct Answer {
 }
 
 impl RpcClient {
-    pub(crate) fn new(http: reqwest::Client, url: Url, chain: ChainName, response_bytes_max: usize) -> Self {
+    /// A client of each configured endpoint, in their order.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made.
+    pub(crate) fn of(config: &WatcherConfig) -> Result<Vec<Self>, ConfigError> {
+        let options = &config.rpc_options;
+        let name = &config.chain.name;
+        let http = reqwest::Client::builder()
+            .connect_timeout(options.connect_timeout)
+            .timeout(options.request_timeout)
+            .pool_idle_timeout(IDLE_CONNECTION_FOR)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| ConfigError::Client { chain: name.clone(), reason: error.to_string() })?;
+        let client = |url: &Url| Self::new(http.clone(), url.clone(), name.clone(), options.response_bytes_max);
+        Ok(config.rpc.iter().map(client).collect())
+    }
+
+    fn new(http: reqwest::Client, url: Url, chain: ChainName, response_bytes_max: usize) -> Self {
         let endpoint = label(&url);
         Self { http, url: Secret(url), chain, endpoint, response_bytes_max, next_id: AtomicU64::new(1) }
     }
@@ -86,6 +106,20 @@ impl RpcClient {
     /// Host and port: what may be shown of the URL.
     pub(crate) fn endpoint(&self) -> &str {
         &self.endpoint
+    }
+
+    /// Calls a method; what is transient is tried again.
+    pub(crate) async fn ask<T, R>(&self, method: &str, params: &T) -> Result<R, CallError>
+    where
+        T: Serialize + Sync,
+        R: DeserializeOwned,
+    {
+        let policy = ExponentialBuilder::default()
+            .with_min_delay(RETRY_DELAY_MIN)
+            .with_max_delay(RETRY_DELAY_MAX)
+            .with_max_times(RETRIES)
+            .with_jitter();
+        (|| self.call(method, params)).retry(policy).when(CallError::is_transient).await
     }
 
     async fn call<T: Serialize, R: DeserializeOwned>(&self, method: &str, params: &T) -> Result<R, CallError> {
@@ -235,12 +269,7 @@ impl JsonRpcClient for RpcClient {
         T: Debug + Serialize + Send + Sync,
         R: DeserializeOwned + Send,
     {
-        let policy = ExponentialBuilder::default()
-            .with_min_delay(RETRY_DELAY_MIN)
-            .with_max_delay(RETRY_DELAY_MAX)
-            .with_max_times(RETRIES)
-            .with_jitter();
-        (|| self.call(method, &params)).retry(policy).when(CallError::is_transient).await
+        self.ask(method, &params).await
     }
 }
 

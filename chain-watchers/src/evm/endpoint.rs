@@ -1,47 +1,57 @@
 //! One endpoint of a chain: the calls that watching needs, each checked against what was asked.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
+use async_trait::async_trait;
 use ethers::providers::Provider;
 use ethers::types::{Address, H256, U64};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
-use tokio::time::Instant;
 
 use super::client::RpcClient;
 use super::error::{CallError, EvmError};
+use super::inspect::Expected;
 use super::types::{NodeBlock, NodeHeader, NodeLog, NodeReceipt, hash_text};
 use crate::config::FinalityTag;
+use crate::pool::{Node, Standing};
 use crate::source::BlockHeader;
-
-/// What is known of an endpoint.
-#[derive(Debug)]
-pub(crate) enum Standing {
-    /// It has to be checked before it is used: it is new, or has just failed (and may be another node when it is back).
-    Unknown,
-    /// It is what the configuration says.
-    Good,
-    /// It is not; it is not looked at again before that moment.
-    Wrong { reason: String, until: Instant },
-}
 
 /// One endpoint.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     provider: Provider<RpcClient>,
-    pub(crate) standing: Mutex<Standing>,
+    expected: Arc<Expected>,
+    standing: Mutex<Standing>,
+}
+
+#[async_trait]
+impl Node for Endpoint {
+    type Failure = EvmError;
+
+    fn label(&self) -> &str {
+        self.provider.as_ref().endpoint()
+    }
+
+    fn standing(&self) -> &Mutex<Standing> {
+        &self.standing
+    }
+
+    async fn verify(&self) -> Result<(), EvmError> {
+        self.expected.verify(self).await
+    }
 }
 
 impl Endpoint {
-    pub(crate) fn new(client: RpcClient) -> Self {
-        Self { provider: Provider::new(client), standing: Mutex::new(Standing::Unknown) }
+    pub(crate) fn new(client: RpcClient, expected: Arc<Expected>) -> Self {
+        Self { provider: Provider::new(client), expected, standing: Mutex::new(Standing::Unknown) }
     }
 
-    /// Host and port.
-    pub(crate) fn label(&self) -> &str {
-        self.provider.as_ref().endpoint()
+    /// What the configuration says.
+    pub(crate) fn expected(&self) -> &Expected {
+        &self.expected
     }
 
     pub(crate) async fn call<P, R>(&self, method: &str, params: P) -> Result<R, EvmError>

@@ -2,6 +2,8 @@
 
 use ethers::providers::{JsonRpcError, ProviderError, RpcError};
 
+use crate::pool::Failure;
+
 /// Why a call gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallError {
@@ -136,6 +138,15 @@ impl EvmError {
         match self {
             Self::Call(error) => error.as_error_response(),
             Self::Client(_) | Self::Inconsistent { .. } | Self::Wrong { .. } => None,
+        }
+    }
+}
+
+impl Failure for EvmError {
+    fn mismatch(&self) -> Option<&str> {
+        match self {
+            Self::Wrong { reason, .. } => Some(reason),
+            Self::Call(_) | Self::Client(_) | Self::Inconsistent { .. } => None,
         }
     }
 }

@@ -9,17 +9,16 @@
 //! money must not count twice. `ethers` stays inside this folder.
 
 mod balances;
-mod client;
+pub(crate) mod client;
 mod endpoint;
-mod error;
+pub(crate) mod error;
 mod inspect;
-mod pool;
 mod report;
 mod transfers;
 mod types;
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -32,22 +31,21 @@ use self::client::RpcClient;
 use self::endpoint::Endpoint;
 use self::error::EvmError;
 use self::inspect::Expected;
-use self::pool::Pool;
 pub(crate) use self::report::report;
 use self::transfers::{Assets, find, parse_hash, settle};
 use crate::config::{ConfigError, Finality, FinalityTag, WatcherConfig};
+use crate::pool::{Node, Pool};
 use crate::source::{BlockData, BlockHeader, Candidate, ChainSource, Final, Head, SourceError, Transfer};
 
 /// With several endpoints and an old head: how often the others are asked for theirs.
 const COMPARE_HEADS_EVERY: Duration = Duration::from_secs(10);
 /// While the head stands still.
 const ASK_FINAL_EVERY: Duration = Duration::from_secs(5);
-const IDLE_CONNECTION_FOR: Duration = Duration::from_secs(60);
 
 /// One EVM chain.
 #[derive(Debug)]
 pub(crate) struct EvmSource {
-    pool: Pool,
+    pool: Pool<Endpoint>,
     assets: Assets,
     finality: Finality,
     head_age_max: Duration,
@@ -78,18 +76,11 @@ impl EvmSource {
             tokens: tokens.iter().map(|(contract, asset)| (*contract, asset.id.clone())).collect::<HashMap<_, _>>(),
             contracts: tokens.iter().map(|(contract, _)| *contract).collect(),
         };
-        let http = reqwest::Client::builder()
-            .connect_timeout(config.rpc_options.connect_timeout)
-            .timeout(config.rpc_options.request_timeout)
-            .pool_idle_timeout(IDLE_CONNECTION_FOR)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| ConfigError::Client { chain: name.clone(), reason: error.to_string() })?;
-        let bytes_max = config.rpc_options.response_bytes_max;
-        let client = |url: &url::Url| RpcClient::new(http.clone(), url.clone(), name.clone(), bytes_max);
-        let endpoints = config.rpc.iter().map(|url| Endpoint::new(client(url))).collect();
+        let expected = Arc::new(Expected { chain_id, tokens });
+        let endpoints = RpcClient::of(config)?.into_iter();
+        let endpoints = endpoints.map(|client| Endpoint::new(client, Arc::clone(&expected))).collect();
         Ok(Self {
-            pool: Pool::new(name.clone(), endpoints, Expected { chain_id, tokens }),
+            pool: Pool::new(name.clone(), endpoints),
             assets,
             finality: config.finality,
             head_age_max: config.rpc_options.head_age_max,

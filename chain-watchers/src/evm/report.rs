@@ -10,6 +10,7 @@ use super::error::EvmError;
 use super::inspect::{token_facts, token_symbol};
 use super::types::address_text;
 use crate::check::{ChainReport, EndpointReport, TokenReport};
+use crate::pool::Node;
 use crate::config::{ConfigError, Finality, FinalityTag, WatcherConfig};
 
 /// Asks every endpoint of the chain.
@@ -32,7 +33,7 @@ async fn report_endpoint(source: &EvmSource, endpoint: &Endpoint) -> EndpointRep
 }
 
 async fn fill(source: &EvmSource, endpoint: &Endpoint, report: &mut EndpointReport) -> Result<(), EvmError> {
-    let expected = source.pool.expected();
+    let expected = endpoint.expected();
     let chain_id = endpoint.chain_id().await?;
     report.chain_id = Some(chain_id);
     if chain_id != expected.chain_id {

@@ -138,11 +138,13 @@ pub(crate) fn settle(
     let mut transfers = Vec::with_capacity(candidates.len());
     for candidate in candidates {
         let Some(amount) = candidate.minor else { continue };
-        let leg = match candidate.place {
+        let leg = match &candidate.place {
             Place::Value => DepositLeg::Native,
+            Place::Settled(leg) => leg.clone(),
             Place::Log(index) => {
-                let shown = receipt.logs.iter().find(|log| log.log_index == Some(U256::from(index)));
-                let ordinal = first.and_then(|first| U256::from(index).checked_sub(first));
+                let index = U256::from(*index);
+                let shown = receipt.logs.iter().find(|log| log.log_index == Some(index));
+                let ordinal = first.and_then(|first| index.checked_sub(first));
                 let ordinal = ordinal.and_then(|ordinal| u32::try_from(ordinal).ok());
                 match (shown.and_then(decode_transfer), ordinal) {
                     (Some((_, to, value)), Some(ordinal))
