@@ -196,6 +196,14 @@ pub enum ConfigError {
         /// What stands there instead.
         tag: String,
     },
+    /// A family whose chains cannot be asked this.
+    #[error("chain {chain}: chains of the family {family} give no balances at a past block")]
+    NoPastBalances {
+        /// The chain.
+        chain: ChainName,
+        /// Its family.
+        family: ChainFamily,
+    },
     /// The HTTP client could not be made.
     #[error("chain {chain}: no HTTP client: {reason}")]
     Client {

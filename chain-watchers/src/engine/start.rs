@@ -90,7 +90,12 @@ impl ChainWatcher {
     async fn read_chain(&self, lowest: u64, highest: u64) -> Result<Option<Vec<BlockHeader>>, WatchError> {
         let count = usize::try_from(highest.saturating_sub(lowest)).unwrap_or(usize::MAX).saturating_add(1);
         let mut heights = self.source.heights(lowest.saturating_sub(1), highest, count).await?;
-        if lowest == 0 {
+        if self.source.has_empty_heights() {
+            if heights.is_empty() {
+                // All empty, or older than what the node keeps: the first one there is.
+                heights = self.source.heights(highest, u64::MAX, 1).await?;
+            }
+        } else if lowest == 0 {
             // There is nothing below the first block to begin after.
             heights.insert(0, 0);
         }

@@ -34,7 +34,7 @@ use self::inspect::Expected;
 pub(crate) use self::report::report;
 use self::transfers::{Assets, find, parse_hash, settle};
 use crate::config::{ConfigError, Finality, FinalityTag, WatcherConfig};
-use crate::pool::{Node, Pool};
+use crate::pool::Pool;
 use crate::source::{BlockData, BlockHeader, Candidate, ChainSource, Final, Head, SourceError, Transfer};
 
 /// With several endpoints and an old head: how often the others are asked for theirs.

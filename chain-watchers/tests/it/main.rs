@@ -1,4 +1,4 @@
-//! The watcher against a real chain (anvil), a real Postgres and a real NATS. Only what a real node cannot be made to do
+//! The watcher against real chains (anvil, surfpool), a real Postgres and a real NATS. Only what a real node cannot be made to do
 //! (HTML, lies) comes from a proxy in front of it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -10,4 +10,5 @@ mod outages;
 mod outbox;
 mod reorgs;
 mod simulated;
+mod solana;
 mod support;

@@ -86,7 +86,9 @@ impl Book {
         }
         self.pages.lock().unwrap().payments.insert(payment_id, payment);
         let detail = json!({"required_confirmations": confirmations, "chain": asset.id.chain()});
-        sqlx::query("INSERT INTO claims (kind, key, aggregate_id, detail) VALUES ('deposit:evm', $1, $2, $3)")
+        let family = if address.starts_with("0x") { "evm" } else { "solana" };
+        sqlx::query("INSERT INTO claims (kind, key, aggregate_id, detail) VALUES ('deposit:' || $1, $2, $3, $4)")
+            .bind(family)
             .bind(address)
             .bind(payment_id.to_string())
             .bind(detail)

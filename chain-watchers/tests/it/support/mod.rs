@@ -128,7 +128,7 @@ impl World {
 
     pub(crate) fn watch_with(&self, config: &WatcherConfig) -> Watching {
         let watcher = ChainWatcher::new(config, self.pool().clone(), self.signal.clone()).unwrap();
-        Watching { status: watcher.status(), running: Running::spawn(|token| watcher.run(token)) }
+        Watching::spawn(watcher.status(), |token| watcher.run(token))
     }
 
     /// An open payment of that many whole USDT to an address of its own.
@@ -189,6 +189,13 @@ impl Drop for Running {
 }
 
 impl Watching {
+    pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(
+        status: ChainStatus,
+        work: impl FnOnce(CancellationToken) -> F,
+    ) -> Self {
+        Self { status, running: Running::spawn(work) }
+    }
+
     /// Asks it to stop and waits until it has.
     pub(crate) async fn stop(mut self) {
         self.running.token.cancel();
