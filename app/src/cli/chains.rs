@@ -21,12 +21,8 @@ pub(super) enum Command {
 impl Command {
     pub(super) async fn run(self, loaded: Loaded) -> anyhow::Result<()> {
         let Self::Check { json } = self;
-        let (supported, others): (Vec<_>, Vec<_>) = loaded.config.chains.iter().partition(|(_, c)| c.is_supported());
-        for (name, chain) in others {
-            tracing::warn!(chain = name, kind = %chain.kind, "this version cannot watch such chains: not checked");
-        }
-        let watched: Vec<_> = supported
-            .into_iter()
+        let chains = loaded.config.chains.iter();
+        let watched: Vec<_> = chains
             .filter_map(|(name, chain)| Some(watcher_config(loaded.catalog.get(name)?, chain)))
             .collect();
         if watched.is_empty() {
@@ -47,13 +43,13 @@ impl Command {
 fn table(reports: &[ChainReport]) -> String {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["Chain", "Endpoint", "Chain id", "Head", "Head age", "Finalized", "Tokens", "Result"]);
+    table.set_header(["Chain", "Endpoint", "Chain id or genesis", "Head", "Head age", "Finalized", "Tokens", "Result"]);
     for report in reports {
         for endpoint in &report.endpoints {
             table.add_row([
                 report.chain.to_string(),
                 endpoint.endpoint.clone(),
-                number(endpoint.chain_id),
+                endpoint.genesis_hash.clone().unwrap_or_else(|| number(endpoint.chain_id)),
                 number(endpoint.head),
                 endpoint.head_age_s.map_or_else(dash, |seconds| format!("{seconds} s")),
                 number(endpoint.finalized),

@@ -19,6 +19,8 @@ pub(crate) struct ChainConfig {
     pub(crate) kind: ChainFamily,
     /// EIP-155 chain id; required for `kind = "evm"`.
     pub(crate) chain_id: Option<u64>,
+    /// Solana: the cluster's genesis hash, base58. An endpoint of another cluster is refused; without it any is taken.
+    pub(crate) genesis_hash: Option<String>,
     /// JSON-RPC endpoints, the preferred one first.
     #[serde(default)]
     pub(crate) rpc: Vec<Url>,
@@ -97,20 +99,9 @@ pub(crate) struct TokenConfig {
     pub(crate) decimals: u8,
 }
 
-impl ChainConfig {
-    /// Whether this version can watch chains of this kind. Others are named at start and left alone.
-    pub(crate) fn is_supported(&self) -> bool {
-        match self.kind {
-            ChainFamily::Evm => true,
-            ChainFamily::Solana => false,
-        }
-    }
-}
-
-/// The catalogue that the API and the watchers share: every chain that can be watched.
+/// The catalogue that the API and the watchers share.
 pub(crate) fn catalog(chains: &Chains) -> Result<ChainCatalog, ConfigError> {
-    let supported = chains.iter().filter(|(_, chain)| chain.is_supported());
-    let specs: Result<Vec<_>, _> = supported.map(|(name, chain)| spec(name, chain)).collect();
+    let specs: Result<Vec<_>, _> = chains.iter().map(|(name, chain)| spec(name, chain)).collect();
     let specs = specs?;
     check_ids(&specs)?;
     Ok(ChainCatalog::new(specs))
@@ -118,6 +109,12 @@ pub(crate) fn catalog(chains: &Chains) -> Result<ChainCatalog, ConfigError> {
 
 /// One chain under two names would have each of its deposits booked twice: a deposit is known by its chain's name.
 fn check_ids(specs: &[ChainSpec]) -> Result<(), ConfigError> {
+    // Solana's clusters have no ids: what is sent on one would be taken for money on the other as well.
+    let mut clusters = specs.iter().filter(|spec| spec.family == ChainFamily::Solana);
+    if let (Some(first), Some(second)) = (clusters.next(), clusters.next()) {
+        let reason = format!("is a second Solana cluster beside {}: an installation has one", first.name);
+        return Err(ConfigError::Chain { chain: second.name.to_string(), reason });
+    }
     let mut names = BTreeMap::new();
     for spec in specs {
         let Some(id) = spec.chain_id else { continue };
@@ -134,6 +131,12 @@ fn spec(name: &str, chain: &ChainConfig) -> Result<ChainSpec, ConfigError> {
     let chain_name: ChainName = name.parse().map_err(|error| invalid(format!("{error}")))?;
     if chain.kind == ChainFamily::Evm && chain.chain_id.is_none() {
         return Err(invalid("an EVM chain needs `chain_id`".to_owned()));
+    }
+    if chain.kind == ChainFamily::Solana && chain.chain_id.is_some() {
+        return Err(invalid("Solana has no `chain_id`: name the cluster by its `genesis_hash`".to_owned()));
+    }
+    if chain.kind == ChainFamily::Evm && chain.genesis_hash.is_some() {
+        return Err(invalid("an EVM chain is named by its `chain_id`, not by a `genesis_hash`".to_owned()));
     }
     if chain.rpc.is_empty() {
         return Err(invalid("needs at least one endpoint in `rpc` or `rpc_env`".to_owned()));
@@ -165,7 +168,7 @@ fn assets(name: &ChainName, chain: &ChainConfig) -> Result<Vec<Asset>, String> {
         vec![Asset { id: AssetId::native(name), symbol: native.symbol.clone(), decimals: native.decimals }];
     for token in &chain.tokens {
         assets.push(Asset {
-            id: AssetId::token(name, &canonical_contract(&token.contract)?).map_err(|error| error.to_string())?,
+            id: AssetId::token(name, &canonical_token(chain.kind, &token.contract)?).map_err(|error| error.to_string())?,
             symbol: token.symbol.clone(),
             decimals: token.decimals,
         });
@@ -189,7 +192,17 @@ fn assets(name: &ChainName, chain: &ChainConfig) -> Result<Vec<Asset>, String> {
     Ok(assets)
 }
 
-/// An EVM contract in lower case.
+/// What identifies a token: an EVM contract in lower case, a Solana mint as it is.
+fn canonical_token(family: ChainFamily, token: &str) -> Result<String, String> {
+    match family {
+        ChainFamily::Evm => canonical_contract(token),
+        ChainFamily::Solana => match bs58::decode(token).into_vec() {
+            Ok(bytes) if bytes.len() == 32 => Ok(token.to_owned()),
+            _ => Err(format!("a mint is 32 bytes in base58, got {token:?}")),
+        },
+    }
+}
+
 fn canonical_contract(contract: &str) -> Result<String, String> {
     let digits = contract.strip_prefix("0x").unwrap_or_default();
     if digits.len() == 40 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {

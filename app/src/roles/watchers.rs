@@ -16,11 +16,6 @@ use crate::readiness::Checks;
 /// # Errors
 /// When a chain's configuration cannot be used.
 pub(super) fn start(context: &Context, parts: &mut Parts, checks: &mut Checks) -> anyhow::Result<()> {
-    for (name, chain) in &context.config.chains {
-        if !chain.is_supported() {
-            tracing::warn!(chain = name, kind = %chain.kind, "this version cannot watch such chains: left alone");
-        }
-    }
     let signal = OutboxSignal::default();
     for spec in context.catalog.iter() {
         let Some(chain) = context.config.chains.get(spec.name.as_str()) else { continue };
@@ -41,6 +36,7 @@ pub(crate) fn watcher_config(spec: &ChainSpec, chain: &ChainConfig) -> WatcherCo
         FinalityMode::Depth => Finality::Depth,
         FinalityMode::Tag => Finality::Tag(FinalityTag::Finalized),
     };
+    config.genesis_hash.clone_from(&chain.genesis_hash);
     config.reorg_window = chain.finality.reorg_window;
     config.poll_interval = Duration::from_millis(chain.poll_interval_ms);
     config.start_block = chain.start_block;
