@@ -41,7 +41,9 @@ const KEYS: [(&[&str], Kind); 18] = [
     (&["chains"], Kind::Toml),
 ];
 
-const CHAIN_KEYS: [(&str, Kind); 9] = [
+const CHAIN_KEYS: [(&str, Kind); 11] = [
+    ("preset", Kind::Text),
+    ("genesis_hash", Kind::Text),
     ("kind", Kind::Text),
     ("chain_id", Kind::Toml),
     ("rpc", Kind::List),

@@ -7,6 +7,7 @@ mod check;
 mod env;
 mod error;
 mod load;
+mod presets;
 #[cfg(test)]
 mod tests;
 
