@@ -70,6 +70,19 @@ enum Step {
     Idle,
 }
 
+/// What [`ChainWatcher::advance_once`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// There may be more to do at once.
+    Again,
+    /// There is nothing to do until the chain moves.
+    Idle,
+    /// It could not be done now; the next step tries again.
+    Failed,
+    /// The chain is halted or refused (the status says why); the next step looks again.
+    Stopped,
+}
+
 impl ChainWatcher {
     /// A watcher of that chain. Nothing is asked of the nodes before [`run`](Self::run).
     ///
@@ -117,23 +130,38 @@ impl ChainWatcher {
         info!(%chain, "watching");
         let mut backoff = None;
         loop {
-            let Some(result) = token.run_until_cancelled(self.step()).await else { break };
-            let pause = match result {
-                Ok(step) => {
-                    backoff = None;
-                    self.went_well();
-                    if step == Step::Again { Duration::ZERO } else { self.settings.poll_interval }
+            let Some(progress) = token.run_until_cancelled(self.advance_once()).await else { break };
+            if progress != Progress::Failed {
+                backoff = None;
+            }
+            let pause = match progress {
+                Progress::Again => Duration::ZERO,
+                Progress::Idle => self.settings.poll_interval,
+                Progress::Failed => {
+                    backoff.get_or_insert_with(|| self.backoff()).next().unwrap_or(BACKOFF_MAX)
                 }
-                Err(error) => {
-                    let backoff = backoff.get_or_insert_with(|| self.backoff());
-                    self.went_wrong(&error, backoff.next().unwrap_or(BACKOFF_MAX))
-                }
+                Progress::Stopped => STOPPED_PAUSE,
             };
             if token.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                 break;
             }
         }
         info!(%chain, "stopped watching");
+    }
+
+    /// Takes one step: what [`run`](Self::run) does between two pauses, for who drives a watcher by something else than
+    /// the clock. It may be dropped at any await: what it had not committed then has not happened.
+    pub async fn advance_once(&mut self) -> Progress {
+        match self.step().await {
+            Ok(step) => {
+                self.went_well();
+                match step {
+                    Step::Again => Progress::Again,
+                    Step::Idle => Progress::Idle,
+                }
+            }
+            Err(error) => self.went_wrong(&error),
+        }
     }
 
     fn backoff(&self) -> backon::ExponentialBackoff {
@@ -152,8 +180,8 @@ impl ChainWatcher {
         self.status.update(|health| health.last_error = None);
     }
 
-    /// Says what is wrong and how long to wait.
-    fn went_wrong(&mut self, failure: &WatchError, pause: Duration) -> Duration {
+    /// Says what is wrong.
+    fn went_wrong(&mut self, failure: &WatchError) -> Progress {
         let chain = self.settings.chain.to_string();
         let reason = with_causes(failure);
         counter!("wopay_chain_watchers_failed_steps_total", "chain" => chain.clone()).increment(1);
@@ -165,7 +193,7 @@ impl ChainWatcher {
                     health.state = ChainState::Refused { reason: reason.clone() };
                     health.last_error = Some(reason);
                 });
-                STOPPED_PAUSE
+                Progress::Stopped
             }
             WatchError::TooDeep { .. } | WatchError::Contradiction { .. } => {
                 error!(%chain, reason, "HALTED: no block of this chain is processed until this is resolved");
@@ -175,12 +203,12 @@ impl ChainWatcher {
                     health.state = ChainState::Halted { reason: reason.clone() };
                     health.last_error = Some(reason);
                 });
-                STOPPED_PAUSE
+                Progress::Stopped
             }
             WatchError::Source(SourceError::Unavailable(_)) | WatchError::Store(_) => {
-                warn!(%chain, reason, pause_ms = pause.as_millis(), "cannot go on, trying again");
+                warn!(%chain, reason, "cannot go on, trying again");
                 self.status.update(|health| health.last_error = Some(reason));
-                pause
+                Progress::Failed
             }
         }
     }
