@@ -31,6 +31,8 @@ pub struct WatcherConfig {
     pub lookback: u32,
     /// Limits of the endpoints' clients.
     pub rpc_options: RpcOptions,
+    /// What EVM chains differ in.
+    pub evm: EvmOptions,
 }
 
 impl WatcherConfig {
@@ -47,6 +49,7 @@ impl WatcherConfig {
             start_block: None,
             lookback: 128,
             rpc_options: RpcOptions::default(),
+            evm: EvmOptions::default(),
         }
     }
 
@@ -81,6 +84,7 @@ impl fmt::Debug for WatcherConfig {
             .field("start_block", &self.start_block)
             .field("lookback", &self.lookback)
             .field("rpc_options", &self.rpc_options)
+            .field("evm", &self.evm)
             .finish()
     }
 }
@@ -153,6 +157,35 @@ impl Default for RpcOptions {
             head_age_max: Duration::from_secs(60),
         }
     }
+}
+
+/// How native money is found on an EVM chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EvmOptions {
+    /// The first block of the fork that writes a log for every native transfer (EIP-7708). From there native money is
+    /// taken from those logs and from nothing else; below it, never from them.
+    pub eip7708_block: Option<u64>,
+    /// How the nodes show what contracts do inside a transaction.
+    pub traces: Traces,
+    /// Without traces: how often the native balances of open payments are compared with what was recorded, at most.
+    pub balances_every: Duration,
+}
+
+impl Default for EvmOptions {
+    fn default() -> Self {
+        Self { eip7708_block: None, traces: Traces::None, balances_every: Duration::from_secs(15) }
+    }
+}
+
+/// How an EVM node shows native money that contracts send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traces {
+    /// Not at all: balances are compared instead.
+    None,
+    /// `debug_traceBlockByHash` with the `callTracer` (geth, reth, Erigon, Nethermind).
+    Debug,
+    /// `trace_block` (Erigon, reth, Nethermind, OpenEthereum).
+    Parity,
 }
 
 /// Why a configuration cannot be used.

@@ -35,8 +35,8 @@ mod status;
 
 pub use balances::{BalanceError, BalanceReader};
 pub use check::{ChainReport, EndpointReport, TokenReport, check};
-pub use config::{ConfigError, Finality, FinalityTag, RpcOptions, WatcherConfig};
+pub use config::{ConfigError, EvmOptions, Finality, FinalityTag, RpcOptions, Traces, WatcherConfig};
 pub use engine::{ChainWatcher, Progress};
 pub use publisher::{OutboxOptions, OutboxPublisher, OutboxSignal};
-pub use source::{BlockData, BlockHeader, Candidate, ChainSource, Final, Head, Place, SourceError, Transfer};
+pub use source::{BlockData, BlockHeader, Candidate, ChainSource, Compared, Final, Head, Place, SourceError, Transfer};
 pub use status::{ChainHealth, ChainState, ChainStatus};

@@ -1,5 +1,7 @@
 //! What the engine needs to know of a chain, whatever its family.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use wopay_domain::{AssetId, BlockRef, DepositLeg};
 
@@ -86,6 +88,15 @@ pub struct Transfer {
     pub minor: u128,
 }
 
+/// An asset of which a source does not see every arrival, so that balances have to be compared with what was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compared<'a> {
+    /// The asset.
+    pub asset: &'a AssetId,
+    /// How often, at most.
+    pub every: Duration,
+}
+
 /// Why a chain cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -125,4 +136,37 @@ pub trait ChainSource: Send + Sync + 'static {
 
     /// Which of these candidates of that block took place, in the same order.
     async fn settle(&self, block: &BlockRef, candidates: &[Candidate]) -> Result<Vec<Transfer>, SourceError>;
+
+    /// The same for many blocks: one list of transfers for each.
+    async fn settle_all(&self, blocks: &[(BlockRef, Vec<Candidate>)]) -> Result<Vec<Vec<Transfer>>, SourceError> {
+        let mut settled = Vec::with_capacity(blocks.len());
+        for (block, candidates) in blocks {
+            settled.push(if candidates.is_empty() {
+                Vec::new()
+            } else {
+                self.settle(block, candidates).await?
+            });
+        }
+        Ok(settled)
+    }
+
+    /// Some of the next blocks above `after`, in order and without a gap, none above `upto`, read in bulk. Asked far below
+    /// the head, where blocks do not change any more. `None`: this chain is read one block at a time.
+    async fn bulk(&self, after: u64, upto: u64) -> Result<Option<Vec<BlockData>>, SourceError> {
+        let _ = (after, upto);
+        Ok(None)
+    }
+
+    /// The asset whose balances have to be compared at that height, if there is one.
+    fn compared(&self, height: u64) -> Option<Compared<'_>> {
+        let _ = height;
+        None
+    }
+
+    /// What these addresses hold of the compared asset at each of these blocks: a list for each block, in the order of the
+    /// addresses.
+    async fn holdings(&self, blocks: &[BlockRef], addresses: &[String]) -> Result<Vec<Vec<u128>>, SourceError> {
+        let _ = (blocks, addresses);
+        Ok(Vec::new())
+    }
 }

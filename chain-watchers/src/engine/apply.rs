@@ -118,7 +118,7 @@ impl ChainWatcher {
         Applied::Overtaken
     }
 
-    async fn record(&self, conn: &mut PgConnection, blocks: &[SettledBlock]) -> Result<Vec<Observation>, StoreError> {
+    pub(super) async fn record(&self, conn: &mut PgConnection, blocks: &[SettledBlock]) -> Result<Vec<Observation>, StoreError> {
         let transfers: Vec<(&BlockRef, &Transfer, String)> = blocks
             .iter()
             .flat_map(|block| block.transfers.iter().map(|transfer| (&block.header.block, transfer)))
@@ -164,7 +164,7 @@ impl ChainWatcher {
 
     /// Writes a report for each of the changed deposits that a payment claims. A deposit that changed more than once is
     /// reported once, as it is now.
-    async fn report(
+    pub(super) async fn report(
         &self,
         conn: &mut PgConnection,
         changed: Vec<Observation>,

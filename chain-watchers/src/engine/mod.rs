@@ -5,6 +5,8 @@
 //! crash, a restart and a second watcher on the same chain all take the same path: read the cursor, go on from there.
 
 mod apply;
+mod compare;
+mod compare_store;
 mod deposit_store;
 mod error;
 mod follow;
@@ -23,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use wopay_domain::{ChainFamily, ChainName, Timestamp};
 
+use self::compare::Comparison;
 use self::error::WatchError;
 use crate::config::{ConfigError, WatcherConfig};
 use crate::evm::EvmSource;
@@ -46,6 +49,7 @@ pub struct ChainWatcher {
     revalidated: bool,
     /// The finalized height last applied.
     finalized: Option<u64>,
+    comparison: Comparison,
 }
 
 /// What the engine needs of the configuration.
@@ -114,7 +118,7 @@ impl ChainWatcher {
             concurrency: config.rpc_options.concurrency.max(1),
         };
         let status = ChainStatus::new(settings.chain.clone());
-        Self { source, pool, signal, status, settings, revalidated: false, finalized: None }
+        Self { source, pool, signal, status, settings, revalidated: false, finalized: None, comparison: Comparison::default() }
     }
 
     /// A handle on its health.

@@ -4,16 +4,21 @@
 //! block's transactions. Only what is ours costs more: the receipt of each matched transaction says whether it succeeded
 //! and which of its logs the transfer is.
 //!
-//! Native money that a contract sends with an internal call leaves neither a log nor a transaction to us and is not seen
-//! here. Logs that a chain writes for native transfers (EIP-7708) are not looked at: the transactions say the same, and
-//! money must not count twice. `ethers` stays inside this folder.
+//! Everything that belongs to a block is asked of one endpoint and by the block's hash, or compared with it. The native
+//! coin is in the transactions *or*, from the block of EIP-7708's fork, in the logs, never in both: money must not count
+//! twice. Native money that a contract sends is in the traces, where nodes have them; elsewhere the engine compares
+//! balances (`docs/decisions/0021-native-from-contracts.md`). Far below the head, many blocks are read at once
+//! ([`backfill`]). `ethers` stays inside this folder.
 
+mod backfill;
 mod balances;
 pub(crate) mod client;
 mod endpoint;
 pub(crate) mod error;
 mod inspect;
 mod report;
+mod standing;
+mod traces;
 mod transfers;
 mod types;
 
@@ -22,10 +27,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use ethers::types::Address;
-use futures::future::try_join_all;
+use ethers::types::{Address, H256};
 use wopay_domain::{Asset, BlockRef};
 
+use self::backfill::Paces;
 pub(crate) use self::balances::EvmBalances;
 use self::client::RpcClient;
 use self::endpoint::Endpoint;
@@ -33,12 +38,14 @@ use self::error::EvmError;
 use self::inspect::Expected;
 pub(crate) use self::report::report;
 use self::transfers::{Assets, find, parse_hash, settle};
-use crate::config::{ConfigError, Finality, FinalityTag, WatcherConfig};
+use crate::config::{ConfigError, EvmOptions, Finality, FinalityTag, Traces, WatcherConfig};
 use crate::pool::Pool;
-use crate::source::{BlockData, BlockHeader, Candidate, ChainSource, Final, Head, SourceError, Transfer};
+use crate::source::{BlockData, BlockHeader, Candidate, ChainSource, Compared, Final, Head, SourceError, Transfer};
 
 /// With several endpoints and an old head: how often the others are asked for theirs.
 const COMPARE_HEADS_EVERY: Duration = Duration::from_secs(10);
+/// Blocks after EIP-7708's fork in which balances are still compared.
+const FORK_MARGIN: u64 = 1024;
 /// While the head stands still.
 const ASK_FINAL_EVERY: Duration = Duration::from_secs(5);
 
@@ -47,6 +54,9 @@ const ASK_FINAL_EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct EvmSource {
     pool: Pool<Endpoint>,
     assets: Assets,
+    options: EvmOptions,
+    concurrency: usize,
+    paces: Paces,
     finality: Finality,
     head_age_max: Duration,
     heads_compared_at: Mutex<Option<Instant>>,
@@ -66,22 +76,21 @@ impl EvmSource {
         let name = config.chain.name.clone();
         let chain_id = config.chain.chain_id.ok_or_else(|| ConfigError::NoChainId { chain: name.clone() })?;
         let tokens = tokens(config)?;
-        let assets = Assets {
-            native: config
-                .chain
-                .assets
-                .iter()
-                .find(|asset| asset.id.contract().is_none())
-                .map(|asset| asset.id.clone()),
-            tokens: tokens.iter().map(|(contract, asset)| (*contract, asset.id.clone())).collect::<HashMap<_, _>>(),
-            contracts: tokens.iter().map(|(contract, _)| *contract).collect(),
-        };
+        let native = config.chain.assets.iter().find(|asset| asset.id.contract().is_none());
+        let assets = Assets::new(
+            native.map(|asset| asset.id.clone()),
+            tokens.iter().map(|(contract, asset)| (*contract, asset.id.clone())).collect::<HashMap<_, _>>(),
+            &config.evm,
+        );
         let expected = Arc::new(Expected { chain_id, tokens });
         let endpoints = RpcClient::of(config)?.into_iter();
         let endpoints = endpoints.map(|client| Endpoint::new(client, Arc::clone(&expected))).collect();
         Ok(Self {
             pool: Pool::new(name.clone(), endpoints),
             assets,
+            options: config.evm,
+            concurrency: config.rpc_options.concurrency.max(1),
+            paces: Paces::default(),
             finality: config.finality,
             head_age_max: config.rpc_options.head_age_max,
             heads_compared_at: Mutex::new(None),
@@ -145,7 +154,11 @@ impl EvmSource {
     }
 
     async fn read_block(&self, endpoint: &Endpoint, height: u64) -> Result<Option<BlockData>, EvmError> {
-        let Some(block) = endpoint.block_at(height).await? else { return Ok(None) };
+        let block = match self.assets.native_value(height) {
+            Some(_) => endpoint.block_at(height).await?,
+            None => backfill::bare_block(endpoint, height).await?,
+        };
+        let Some(block) = block else { return Ok(None) };
         let header = block.to_header().ok_or_else(|| endpoint.inconsistent("a block's time is out of range"))?;
         let candidates = find(endpoint, &self.assets, &block).await?;
         Ok(Some(BlockData { header, candidates }))
@@ -154,23 +167,33 @@ impl EvmSource {
     async fn read_settlement(
         &self,
         endpoint: &Endpoint,
-        block: &BlockRef,
-        candidates: &[Candidate],
-    ) -> Result<Vec<Transfer>, EvmError> {
-        let block = parse_hash(endpoint, &block.hash)?;
-        let mut transactions: Vec<(&str, Vec<&Candidate>)> = Vec::new();
-        for candidate in candidates {
-            match transactions.iter_mut().find(|(transaction, _)| *transaction == candidate.transaction) {
-                Some((_, of_transaction)) => of_transaction.push(candidate),
-                None => transactions.push((&candidate.transaction, vec![candidate])),
+        blocks: &[(BlockRef, Vec<Candidate>)],
+    ) -> Result<Vec<Vec<Transfer>>, EvmError> {
+        let mut transactions: Vec<(usize, H256, H256, Vec<&Candidate>)> = Vec::new();
+        for (index, (block, candidates)) in blocks.iter().enumerate() {
+            let block = parse_hash(endpoint, &block.hash)?;
+            let mut places: HashMap<&str, usize> = HashMap::new();
+            for candidate in candidates {
+                if let Some((_, _, _, known)) =
+                    places.get(candidate.transaction.as_str()).and_then(|place| transactions.get_mut(*place))
+                {
+                    known.push(candidate);
+                    continue;
+                }
+                places.insert(&candidate.transaction, transactions.len());
+                let transaction = parse_hash(endpoint, &candidate.transaction)?;
+                transactions.push((index, block, transaction, vec![candidate]));
             }
         }
-        let settled = try_join_all(transactions.into_iter().map(|(transaction, candidates)| async move {
-            let receipt = endpoint.receipt(parse_hash(endpoint, transaction)?, block).await?;
-            settle(endpoint, &receipt, &candidates)
-        }))
-        .await?;
-        Ok(settled.into_iter().flatten().collect())
+        let wanted: Vec<(H256, H256)> = transactions.iter().map(|(_, block, hash, _)| (*hash, *block)).collect();
+        let receipts = backfill::receipts(endpoint, &self.paces, self.concurrency, &wanted).await?;
+        let mut settled = vec![Vec::new(); blocks.len()];
+        for ((index, _, _, candidates), receipt) in transactions.iter().zip(receipts) {
+            if let (Some((block, _)), Some(settled)) = (blocks.get(*index), settled.get_mut(*index)) {
+                settled.extend(settle(endpoint, &self.assets, block.number, &receipt, candidates)?);
+            }
+        }
+        Ok(settled)
     }
 }
 
@@ -211,11 +234,46 @@ impl ChainSource for EvmSource {
     }
 
     async fn settle(&self, block: &BlockRef, candidates: &[Candidate]) -> Result<Vec<Transfer>, SourceError> {
+        let settled = self.settle_all(&[(block.clone(), candidates.to_vec())]).await?;
+        Ok(settled.into_iter().flatten().collect())
+    }
+
+    async fn settle_all(&self, blocks: &[(BlockRef, Vec<Candidate>)]) -> Result<Vec<Vec<Transfer>>, SourceError> {
         let mut attempt = self.pool.attempt();
         loop {
             let endpoint = attempt.next().await?;
-            match self.read_settlement(endpoint, block, candidates).await {
+            match self.read_settlement(endpoint, blocks).await {
                 Ok(transfers) => return Ok(transfers),
+                Err(failure) => attempt.failed(endpoint, failure).await,
+            }
+        }
+    }
+
+    async fn bulk(&self, after: u64, upto: u64) -> Result<Option<Vec<BlockData>>, SourceError> {
+        let mut attempt = self.pool.attempt();
+        loop {
+            let endpoint = attempt.next().await?;
+            match backfill::read(endpoint, &self.assets, &self.paces, self.concurrency, after, upto).await {
+                Ok(blocks) => return Ok(Some(blocks)),
+                Err(failure) => attempt.failed(endpoint, failure).await,
+            }
+        }
+    }
+
+    fn compared(&self, height: u64) -> Option<Compared<'_>> {
+        let asset = self.assets.native()?;
+        // For some blocks after the fork: what came just before it may not have been looked for yet.
+        let is_logged = self.options.eip7708_block.is_some_and(|from| height >= from.saturating_add(FORK_MARGIN));
+        let wanted = self.options.traces == Traces::None && !is_logged;
+        wanted.then_some(Compared { asset, every: self.options.balances_every })
+    }
+
+    async fn holdings(&self, blocks: &[BlockRef], addresses: &[String]) -> Result<Vec<Vec<u128>>, SourceError> {
+        let mut attempt = self.pool.attempt();
+        loop {
+            let endpoint = attempt.next().await?;
+            match self.read_holdings(endpoint, blocks, addresses).await {
+                Ok(holdings) => return Ok(holdings),
                 Err(failure) => attempt.failed(endpoint, failure).await,
             }
         }
