@@ -90,7 +90,8 @@ pub async fn surfpool() -> Surfpool {
         tokio::time::sleep(Duration::from_millis(5)).await;
     };
     let url = ready["rpc"].as_str().unwrap().to_owned();
-    let payer: Vec<u8> = ready["payer"].as_array().unwrap().iter().map(|b| b.as_u64().unwrap().try_into().unwrap()).collect();
+    let payer: Vec<u8> =
+        ready["payer"].as_array().unwrap().iter().map(|b| b.as_u64().unwrap().try_into().unwrap()).collect();
     let client = RpcClient::new_with_commitment(url.clone(), CommitmentConfig::confirmed());
     Surfpool { url, client, payer: Keypair::try_from(payer.as_slice()).unwrap(), server: Some(server), _dir: dir }
 }
@@ -130,7 +131,8 @@ impl Surfpool {
         let from = self.payer.pubkey();
         let too_much = system::transfer(&from, &key(to), u64::MAX / 2);
         let transaction = self.transaction(&[system::transfer(&from, &key(to), lamports), too_much], &[]).await;
-        let options = solana_client::rpc_config::RpcSendTransactionConfig { skip_preflight: true, ..Default::default() };
+        let options =
+            solana_client::rpc_config::RpcSendTransactionConfig { skip_preflight: true, ..Default::default() };
         let signature = self.client.send_transaction_with_config(&transaction, options).await.unwrap();
         self.wait_for(&signature).await;
         signature.to_string()
@@ -147,8 +149,7 @@ impl Surfpool {
         let (mint, payer) = (Keypair::new(), self.payer.pubkey());
         let bytes = ExtensionType::try_calculate_account_len::<Mint>(&extensions).unwrap();
         let rent = self.client.get_minimum_balance_for_rent_exemption(bytes).await.unwrap();
-        let mut steps =
-            vec![system::create_account(&payer, &mint.pubkey(), rent, u64::try_from(bytes).unwrap(), &id)];
+        let mut steps = vec![system::create_account(&payer, &mint.pubkey(), rent, u64::try_from(bytes).unwrap(), &id)];
         match program {
             TokenProgram::Token | TokenProgram::Token2022 => {}
             TokenProgram::WithFee => steps.push(
@@ -185,6 +186,17 @@ impl Surfpool {
         self.send(&ready, &[]).await;
         let transfer = token::transfer_checked(&id, &from, &address, &to, &payer, &[], minor, mint.decimals).unwrap();
         self.send(&[transfer], &[]).await
+    }
+
+    /// Lamports of an address, none if there is no such account; as of what is confirmed.
+    pub async fn balance(&self, of: &str) -> u64 {
+        self.client.get_balance(&key(of)).await.unwrap()
+    }
+
+    /// Minor units of the token in the owner's associated account, which must be there; as of what is confirmed.
+    pub async fn token_balance(&self, mint: &SplToken, owner: &str) -> u64 {
+        let account = get_associated_token_address_with_program_id(&key(owner), &key(&mint.mint), &mint.program);
+        self.client.get_token_account_balance(&account).await.unwrap().amount.parse().unwrap()
     }
 
     /// Lets the node hang: connections are accepted and nothing answers.

@@ -16,3 +16,4 @@ mod reconcile;
 mod refund;
 mod roles;
 mod shop;
+mod solana;
