@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::Timestamp;
 use crate::access::AccessKeyEvent;
+use crate::deposit::UnmatchedDepositEvent;
 use crate::ids::{ApiKeyId, MerchantId};
 use crate::merchant::MerchantEvent;
 use crate::payment::PaymentEvent;
@@ -108,7 +109,7 @@ impl PartialEq for RawJson {
 pub struct RecordedEvent {
     /// Position in the ledger's total order: 1, 2, 3 … without a gap.
     pub position: i64,
-    /// `payment`, `merchant` or `access_key`.
+    /// `payment`, `deposit`, `merchant`, `access_key` or another aggregate's type.
     pub aggregate_type: String,
     /// The aggregate's id (a UUID as text).
     pub aggregate_id: String,
@@ -135,6 +136,8 @@ pub enum LedgerEvent {
     Merchant(MerchantEvent),
     /// Of an access key.
     Access(AccessKeyEvent),
+    /// Of money that no payment claims.
+    Deposit(UnmatchedDepositEvent),
 }
 
 /// Why a recorded event cannot be read.
@@ -207,6 +210,7 @@ pub fn decode(
         crate::payment::AGGREGATE_TYPE => serde_json::from_str(&text).map(LedgerEvent::Payment).map_err(unreadable),
         crate::merchant::AGGREGATE_TYPE => serde_json::from_str(&text).map(LedgerEvent::Merchant).map_err(unreadable),
         crate::access::AGGREGATE_TYPE => serde_json::from_str(&text).map(LedgerEvent::Access).map_err(unreadable),
+        crate::deposit::AGGREGATE_TYPE => serde_json::from_str(&text).map(LedgerEvent::Deposit).map_err(unreadable),
         _ => Err(DecodeError::UnknownAggregate { position, aggregate_type: aggregate_type.to_owned() }),
     }
 }
