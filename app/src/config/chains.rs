@@ -34,6 +34,14 @@ pub(crate) struct ChainConfig {
     pub(crate) poll_interval_ms: u64,
     /// The first block to look at, when the chain was never watched before.
     pub(crate) start_block: Option<u64>,
+    /// EVM: the first block of the fork that logs native transfers (EIP-7708).
+    pub(crate) eip7708_block: Option<u64>,
+    /// EVM: how the nodes show native money that contracts send.
+    #[serde(default)]
+    pub(crate) traces: Traces,
+    /// EVM without traces: how often the balances of open payments are compared with what was recorded, at most.
+    #[serde(default = "default_balances_every_s")]
+    pub(crate) balances_every_s: u32,
     #[serde(default)]
     pub(crate) tokens: Vec<TokenConfig>,
 }
@@ -43,6 +51,23 @@ const CONFIRMATIONS_MAX: u32 = 10_000_000;
 
 const fn default_poll_interval_ms() -> u64 {
     1000
+}
+
+const fn default_balances_every_s() -> u32 {
+    15
+}
+
+/// How an EVM node shows native money that contracts send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Traces {
+    /// Not at all: balances are compared.
+    #[default]
+    None,
+    /// `debug_traceBlockByHash`.
+    Debug,
+    /// `trace_block`.
+    Parity,
 }
 
 /// When a deposit is settled.
@@ -137,6 +162,9 @@ fn spec(name: &str, chain: &ChainConfig) -> Result<ChainSpec, ConfigError> {
     }
     if chain.kind == ChainFamily::Evm && chain.genesis_hash.is_some() {
         return Err(invalid("an EVM chain is named by its `chain_id`, not by a `genesis_hash`".to_owned()));
+    }
+    if chain.kind == ChainFamily::Solana && (chain.eip7708_block.is_some() || chain.traces != Traces::None) {
+        return Err(invalid("`eip7708_block` and `traces` are settings of EVM chains".to_owned()));
     }
     if chain.rpc.is_empty() {
         return Err(invalid("needs at least one endpoint in `rpc` or `rpc_env`".to_owned()));

@@ -41,7 +41,7 @@ const KEYS: [(&[&str], Kind); 18] = [
     (&["chains"], Kind::Toml),
 ];
 
-const CHAIN_KEYS: [(&str, Kind); 11] = [
+const CHAIN_KEYS: [(&str, Kind); 14] = [
     ("preset", Kind::Text),
     ("genesis_hash", Kind::Text),
     ("kind", Kind::Text),
@@ -52,6 +52,9 @@ const CHAIN_KEYS: [(&str, Kind); 11] = [
     ("native", Kind::Toml),
     ("poll_interval_ms", Kind::Toml),
     ("start_block", Kind::Toml),
+    ("eip7708_block", Kind::Toml),
+    ("traces", Kind::Text),
+    ("balances_every_s", Kind::Toml),
     ("tokens", Kind::Toml),
 ];
 

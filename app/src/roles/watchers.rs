@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use wopay_chain_watchers::{ChainWatcher, Finality, FinalityTag, OutboxPublisher, OutboxSignal, WatcherConfig};
+use wopay_chain_watchers::{ChainWatcher, EvmOptions, Finality, FinalityTag, OutboxPublisher, OutboxSignal, Traces, WatcherConfig};
 use wopay_domain::ChainSpec;
 
 use super::Parts;
-use crate::config::{ChainConfig, FinalityMode};
+use crate::config::{ChainConfig, FinalityMode, TraceSetting};
 use crate::context::Context;
 use crate::readiness::Checks;
 
@@ -40,5 +40,14 @@ pub(crate) fn watcher_config(spec: &ChainSpec, chain: &ChainConfig) -> WatcherCo
     config.reorg_window = chain.finality.reorg_window;
     config.poll_interval = Duration::from_millis(chain.poll_interval_ms);
     config.start_block = chain.start_block;
+    config.evm = EvmOptions {
+        eip7708_block: chain.eip7708_block,
+        traces: match chain.traces {
+            TraceSetting::None => Traces::None,
+            TraceSetting::Debug => Traces::Debug,
+            TraceSetting::Parity => Traces::Parity,
+        },
+        balances_every: Duration::from_secs(u64::from(chain.balances_every_s)),
+    };
     config
 }

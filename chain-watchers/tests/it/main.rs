@@ -2,8 +2,12 @@
 //! (HTML, lies) comes from a proxy in front of it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod backfill;
 mod balances;
+mod bsc;
+mod contracts;
 mod deposits;
+mod eip7708;
 mod killed;
 mod nodes;
 mod outages;

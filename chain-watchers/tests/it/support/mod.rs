@@ -79,10 +79,23 @@ impl World {
 
     /// Reports are published and nobody executes them yet.
     pub(crate) async fn without_inbox(options: OutboxOptions) -> Self {
+        Self::of_chain(options, Mining::OnDemand, &[]).await
+    }
+
+    /// On a chain that mines so, of an anvil with these arguments.
+    pub(crate) async fn on_chain(mining: Mining, extra_args: &[&str]) -> Self {
+        let outbox = OutboxOptions { poll_interval: Duration::from_millis(200), ..OutboxOptions::default() };
+        let mut world = Self::of_chain(outbox, mining, extra_args).await;
+        world.start_inbox().await;
+        world
+    }
+
+    async fn of_chain(options: OutboxOptions, mining: Mining, extra_args: &[&str]) -> Self {
+        let extra_args = extra_args.iter().map(|arg| (*arg).to_owned()).collect();
         let (database, nats, anvil) = tokio::join!(
             database(),
             nats(),
-            anvil(AnvilOptions { chain_id: CHAIN_ID, mining: Mining::OnDemand, ..AnvilOptions::default() })
+            anvil(AnvilOptions { chain_id: CHAIN_ID, mining, extra_args, ..AnvilOptions::default() })
         );
         let usdt = anvil.deploy_token(TokenKind::Silent, "USDT", USDT_DECIMALS).await;
         anvil.mint(&usdt, &anvil.accounts[0], usdt.whole(1_000_000)).await;
