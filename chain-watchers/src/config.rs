@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use url::Url;
-use wopay_domain::{ChainFamily, ChainName, ChainSpec};
+use wopay_domain::{AssetId, ChainFamily, ChainName, ChainSpec};
 
 /// How one chain is watched.
 #[derive(Clone)]
@@ -29,8 +29,10 @@ pub struct WatcherConfig {
     pub start_block: Option<u64>,
     /// See `start_block`.
     pub lookback: u32,
-    /// Limits of the endpoints' clients.
+    /// Limits of the endpoints' clients, and how endpoints are compared.
     pub rpc_options: RpcOptions,
+    /// Above which amounts several endpoints must name the same hash for a deposit's block before it is confirmed.
+    pub agreement: Option<Agreement>,
     /// What EVM chains differ in.
     pub evm: EvmOptions,
 }
@@ -49,6 +51,7 @@ impl WatcherConfig {
             start_block: None,
             lookback: 128,
             rpc_options: RpcOptions::default(),
+            agreement: None,
             evm: EvmOptions::default(),
         }
     }
@@ -84,6 +87,7 @@ impl fmt::Debug for WatcherConfig {
             .field("start_block", &self.start_block)
             .field("lookback", &self.lookback)
             .field("rpc_options", &self.rpc_options)
+            .field("agreement", &self.agreement)
             .field("evm", &self.evm)
             .finish()
     }
@@ -143,8 +147,24 @@ pub struct RpcOptions {
     pub response_bytes_max: usize,
     /// Blocks read at the same time while catching up.
     pub concurrency: usize,
-    /// With several endpoints: a head older than this makes the watcher ask the others whether they are further.
+    /// A head older than this is behind: another endpoint is asked, and without one the chain's state says so.
     pub head_age_max: Duration,
+    /// With several endpoints: one whose head lies more blocks than this below that of others is not asked.
+    pub head_lag_max: u64,
+    /// With several endpoints: how often all are asked for their heads, to be compared.
+    pub compare_every: Duration,
+    /// Calls that each endpoint may be asked in an hour; a call inside a batch is a call. `None`: any number.
+    pub budget_per_hour: Option<u64>,
+}
+
+/// Above which amounts one endpoint's word is not enough.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agreement {
+    /// So many endpoints must name the same hash, that of ours included. With fewer configured, deposits above the amounts
+    /// are never confirmed.
+    pub providers: usize,
+    /// Assets, each with the minor units above which its deposits need agreement.
+    pub above: Vec<(AssetId, u128)>,
 }
 
 impl Default for RpcOptions {
@@ -155,6 +175,9 @@ impl Default for RpcOptions {
             response_bytes_max: 64 * 1024 * 1024,
             concurrency: 8,
             head_age_max: Duration::from_secs(60),
+            head_lag_max: 20,
+            compare_every: Duration::from_secs(15),
+            budget_per_hour: None,
         }
     }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use wopay_domain::{AssetId, BlockRef, DepositLeg};
 
+use crate::status::EndpointHealth;
+
 /// A block and its place in the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockHeader {
@@ -97,6 +99,17 @@ pub struct Compared<'a> {
     pub every: Duration,
 }
 
+/// What the endpoints of a chain say about a block's hash.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Witnesses {
+    /// Endpoints, by host and port, that name the block's hash at its height.
+    pub same: Vec<String>,
+    /// Endpoints that name another hash: which.
+    pub other: Vec<String>,
+    /// Endpoints that name none: why.
+    pub silent: Vec<String>,
+}
+
 /// Why a chain cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -155,6 +168,17 @@ pub trait ChainSource: Send + Sync + 'static {
     async fn bulk(&self, after: u64, upto: u64) -> Result<Option<Vec<BlockData>>, SourceError> {
         let _ = (after, upto);
         Ok(None)
+    }
+
+    /// How each endpoint behind this source is doing.
+    fn endpoints(&self) -> Vec<EndpointHealth> {
+        Vec::new()
+    }
+
+    /// Asks every endpoint which hash it has at that block's height. A source without endpoints has no witnesses.
+    async fn witnesses(&self, block: &BlockRef) -> Witnesses {
+        let _ = block;
+        Witnesses::default()
     }
 
     /// The asset whose balances have to be compared at that height, if there is one.

@@ -230,7 +230,8 @@ async fn read_span(
 fn asks_for_less(error: &EvmError) -> bool {
     match error {
         EvmError::Call(CallError::Transport { source, .. }) => source.is_timeout(),
-        EvmError::Call(CallError::Status { status, .. }) => *status != 429,
+        EvmError::Call(error) if error.is_not_asked() => false,
+        EvmError::Call(CallError::Unauthorized { .. }) => false,
         EvmError::Call(_) => true,
         _ => false,
     }

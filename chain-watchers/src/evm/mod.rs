@@ -40,10 +40,9 @@ pub(crate) use self::report::report;
 use self::transfers::{Assets, find, parse_hash, settle};
 use crate::config::{ConfigError, EvmOptions, Finality, FinalityTag, Traces, WatcherConfig};
 use crate::pool::Pool;
-use crate::source::{BlockData, BlockHeader, Candidate, ChainSource, Compared, Final, Head, SourceError, Transfer};
+use crate::source::{BlockData, BlockHeader, Candidate, ChainSource, Compared, Final, Head, SourceError, Transfer, Witnesses};
+use crate::status::EndpointHealth;
 
-/// With several endpoints and an old head: how often the others are asked for theirs.
-const COMPARE_HEADS_EVERY: Duration = Duration::from_secs(10);
 /// Blocks after EIP-7708's fork in which balances are still compared.
 const FORK_MARGIN: u64 = 1024;
 /// While the head stands still.
@@ -58,8 +57,6 @@ pub(crate) struct EvmSource {
     concurrency: usize,
     paces: Paces,
     finality: Finality,
-    head_age_max: Duration,
-    heads_compared_at: Mutex<Option<Instant>>,
     last_final: Mutex<Option<LastFinal>>,
 }
 
@@ -74,7 +71,7 @@ struct LastFinal {
 impl EvmSource {
     pub(crate) fn new(config: &WatcherConfig) -> Result<Self, ConfigError> {
         let name = config.chain.name.clone();
-        let chain_id = config.chain.chain_id.ok_or_else(|| ConfigError::NoChainId { chain: name.clone() })?;
+        let chain_id = config.chain.chain_id.ok_or(ConfigError::NoChainId { chain: name })?;
         let tokens = tokens(config)?;
         let native = config.chain.assets.iter().find(|asset| asset.id.contract().is_none());
         let assets = Assets::new(
@@ -86,14 +83,12 @@ impl EvmSource {
         let endpoints = RpcClient::of(config)?.into_iter();
         let endpoints = endpoints.map(|client| Endpoint::new(client, Arc::clone(&expected))).collect();
         Ok(Self {
-            pool: Pool::new(name.clone(), endpoints),
+            pool: Pool::new(config, endpoints),
             assets,
             options: config.evm,
             concurrency: config.rpc_options.concurrency.max(1),
             paces: Paces::default(),
             finality: config.finality,
-            head_age_max: config.rpc_options.head_age_max,
-            heads_compared_at: Mutex::new(None),
             last_final: Mutex::new(None),
         })
     }
@@ -121,36 +116,6 @@ impl EvmSource {
             *last = Some(LastFinal { head_hash: head_hash.to_owned(), finality, asked_at: Instant::now() });
         }
         Ok(finality)
-    }
-
-    /// Whether it is time to ask the other endpoints: the head is old, and they were not asked just before.
-    fn should_compare_heads(&self, head: &Head) -> bool {
-        let age = chrono::Utc::now().signed_duration_since(head.newest.block.time).to_std().unwrap_or_default();
-        if self.pool.endpoints().len() < 2 || age <= self.head_age_max {
-            return false;
-        }
-        let Ok(mut compared_at) = self.heads_compared_at.lock() else { return false };
-        let due = compared_at.is_none_or(|at| at.elapsed() >= COMPARE_HEADS_EVERY);
-        if due {
-            *compared_at = Some(Instant::now());
-        }
-        due
-    }
-
-    /// The highest head among all endpoints that can be used; that endpoint is in use from now on.
-    async fn highest_head(&self, mut highest: Head) -> Head {
-        for (index, endpoint) in self.pool.endpoints().iter().enumerate() {
-            if self.pool.verify(endpoint).await.is_err() {
-                continue;
-            }
-            if let Ok(head) = self.read_head(endpoint).await
-                && head.newest.block.number > highest.newest.block.number
-            {
-                self.pool.switch_to(index);
-                highest = head;
-            }
-        }
-        highest
     }
 
     async fn read_block(&self, endpoint: &Endpoint, height: u64) -> Result<Option<BlockData>, EvmError> {
@@ -204,7 +169,6 @@ impl ChainSource for EvmSource {
         loop {
             let endpoint = attempt.next().await?;
             match self.read_head(endpoint).await {
-                Ok(head) if self.should_compare_heads(&head) => return Ok(self.highest_head(head).await),
                 Ok(head) => return Ok(head),
                 Err(failure) => attempt.failed(endpoint, failure).await,
             }
@@ -258,6 +222,14 @@ impl ChainSource for EvmSource {
                 Err(failure) => attempt.failed(endpoint, failure).await,
             }
         }
+    }
+
+    fn endpoints(&self) -> Vec<EndpointHealth> {
+        self.pool.health()
+    }
+
+    async fn witnesses(&self, block: &BlockRef) -> Witnesses {
+        self.pool.witnesses(block).await
     }
 
     fn compared(&self, height: u64) -> Option<Compared<'_>> {

@@ -8,6 +8,7 @@ use solana_client::rpc_custom_error::{
 };
 use solana_client::rpc_request::RpcError;
 
+use super::sender;
 use crate::pool::Failure;
 
 /// Why an endpoint gave no usable answer.
@@ -66,6 +67,13 @@ impl Failure for SolanaError {
         match self {
             Self::Wrong { reason, .. } => Some(reason),
             Self::Call { .. } | Self::Inconsistent { .. } | Self::Pruned { .. } => None,
+        }
+    }
+
+    fn is_not_asked(&self) -> bool {
+        match self {
+            Self::Call { source, .. } => sender::is_not_asked(source),
+            Self::Inconsistent { .. } | Self::Pruned { .. } | Self::Wrong { .. } => false,
         }
     }
 }

@@ -27,7 +27,8 @@ pub(crate) use self::report::report;
 use self::transfers::{Assets, find};
 use crate::config::{ConfigError, WatcherConfig};
 use crate::pool::Pool;
-use crate::source::{BlockData, BlockHeader, Candidate, ChainSource, Final, Head, Place, SourceError, Transfer};
+use crate::source::{BlockData, BlockHeader, Candidate, ChainSource, Final, Head, Place, SourceError, Transfer, Witnesses};
+use crate::status::EndpointHealth;
 
 /// One Solana cluster.
 pub(crate) struct SolanaSource {
@@ -45,7 +46,7 @@ impl SolanaSource {
         let native: Option<AssetId> =
             config.chain.assets.iter().find(|asset| asset.id.contract().is_none()).map(|asset| asset.id.clone());
         Ok(Self {
-            pool: Pool::new(config.chain.name.clone(), nodes),
+            pool: Pool::new(config, nodes),
             assets: Assets { native, mints },
             newest: Mutex::new(None),
         })
@@ -107,6 +108,14 @@ impl ChainSource for SolanaSource {
 
     async fn block(&self, height: u64) -> Result<Option<BlockData>, SourceError> {
         ask!(self, node => self.read_block(node, height))
+    }
+
+    fn endpoints(&self) -> Vec<EndpointHealth> {
+        self.pool.health()
+    }
+
+    async fn witnesses(&self, block: &BlockRef) -> Witnesses {
+        self.pool.witnesses(block).await
     }
 
     /// The block itself says what took place.

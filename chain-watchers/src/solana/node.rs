@@ -21,7 +21,7 @@ use super::sender::Sender;
 use super::types::{Commitment, NodeBlock};
 use crate::config::{ConfigError, WatcherConfig};
 use crate::evm::client::RpcClient;
-use crate::pool::{Node, Standing};
+use crate::pool::{Meter, Node, Standing};
 use crate::source::BlockHeader;
 
 /// Transactions of this version and older are read. With a lower one a node refuses whole blocks.
@@ -44,6 +44,7 @@ pub(super) struct Expected {
 pub(super) struct SolanaNode {
     client: SolanaClient,
     label: String,
+    meter: Arc<Meter>,
     expected: Arc<Expected>,
     standing: Mutex<Standing>,
 }
@@ -91,8 +92,9 @@ pub(super) fn nodes(config: &WatcherConfig, expected: Expected) -> Result<Vec<So
 impl SolanaNode {
     fn new(client: RpcClient, expected: Arc<Expected>) -> Self {
         let label = client.endpoint().to_owned();
+        let meter = client.shared_meter();
         let client = SolanaClient::new_sender(Sender(client), RpcClientConfig::default());
-        Self { client, label, expected, standing: Mutex::new(Standing::Unknown) }
+        Self { client, label, meter, expected, standing: Mutex::new(Standing::Unknown) }
     }
 
     pub(super) fn expected(&self) -> &Expected {
@@ -122,7 +124,7 @@ impl SolanaNode {
     /// The newest confirmed block, not above `slot`.
     pub(super) async fn newest(&self, slot: u64) -> Result<BlockHeader, SolanaError> {
         if let Some(block) = self.read(slot, Detail::None).await.or_else(Self::no_block_yet)? {
-            return self.to_header(&block, slot);
+            return self.newest_is(&block, slot);
         }
         let first = slot.saturating_sub(NEWEST_WITHIN_SLOTS);
         let params = json!([first, slot, { "commitment": Commitment::Confirmed.as_str() }]);
@@ -130,10 +132,16 @@ impl SolanaNode {
         // The newest of them may be what was just not to be had.
         for slot in slots.into_iter().rev().take(2) {
             if let Some(block) = self.read(slot, Detail::None).await.or_else(Self::no_block_yet)? {
-                return self.to_header(&block, slot);
+                return self.newest_is(&block, slot);
             }
         }
         Err(self.inconsistent(format!("it has no confirmed block between {first} and {slot}")))
+    }
+
+    fn newest_is(&self, block: &NodeBlock, slot: u64) -> Result<BlockHeader, SolanaError> {
+        let header = self.to_header(block, slot)?;
+        self.meter.note_head(header.block.number, header.block.time);
+        Ok(header)
     }
 
     /// The slots with a confirmed block above `after` and not above `upto`, in order, at most `limit`.
@@ -223,6 +231,19 @@ impl Node for SolanaNode {
 
     fn standing(&self) -> &Mutex<Standing> {
         &self.standing
+    }
+
+    fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    async fn look_at_head(&self) -> Result<(), SolanaError> {
+        let slot = self.slot(Commitment::Confirmed).await?;
+        self.newest(slot).await.map(|_| ())
+    }
+
+    async fn hash_at(&self, height: u64) -> Result<Option<String>, SolanaError> {
+        Ok(self.header(height).await?.map(|header| header.block.hash))
     }
 
     async fn verify(&self) -> Result<(), SolanaError> {
