@@ -8,6 +8,7 @@
 
 pub mod access;
 pub mod chain;
+pub mod chains;
 pub mod deposit;
 pub mod envelope;
 pub mod ids;
@@ -19,7 +20,7 @@ mod text;
 mod timestamp;
 pub mod upcast;
 
-pub use chain::{BlockRef, ChainCatalog, ChainFamily, ChainName, ChainSpec, DepositKey, DepositLeg};
+pub use chain::{BlockRef, ChainCatalog, ChainFamily, ChainName, ChainSpec, Closed, DepositKey, DepositLeg};
 pub use envelope::{Actor, LedgerEvent, Metadata, RawJson, RecordedEvent};
 pub use ids::{AccessKeyId, ApiKeyId, DepositId, MerchantId, PaymentId, RefundId, SecretRef};
 pub use money::{Asset, AssetId, Money, Percentage};

@@ -46,7 +46,7 @@ impl Cause {
             LedgerEvent::Deposit(UnmatchedDepositEvent::UnmatchedDepositRefunded(refund)) => {
                 Some(refund.transaction.clone())
             }
-            LedgerEvent::Merchant(_) | LedgerEvent::Access(_) | LedgerEvent::Deposit(_) => None,
+            LedgerEvent::Merchant(_) | LedgerEvent::Access(_) | LedgerEvent::Chain(_) | LedgerEvent::Deposit(_) => None,
         };
         let text = |key: &str| metadata.get(key).cloned();
         Self {

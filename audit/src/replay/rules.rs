@@ -1,6 +1,7 @@
 //! Which rule decided: one sentence for each event, from the event and the state before and after it.
 
 use wopay_domain::access::AccessKeyEvent;
+use wopay_domain::chains::ChainEvent;
 use wopay_domain::deposit::UnmatchedDepositEvent;
 use wopay_domain::merchant::MerchantEvent;
 use wopay_domain::payment::{
@@ -214,6 +215,18 @@ pub(crate) fn of_deposit(event: &UnmatchedDepositEvent) -> String {
             it.transaction, it.reason
         ),
     }
+}
+
+/// The rule behind a chain's event.
+pub(crate) fn of_chain(event: &ChainEvent) -> String {
+    match event {
+        ChainEvent::ChainPaused(_) => "The chain takes no new payments; money on its way is watched as before.",
+        ChainEvent::ChainResumed(_) => "The chain takes new payments again.",
+        ChainEvent::TokenAdded(_) => "The token is accepted once its chain's watcher looks for it.",
+        ChainEvent::TokenPaused(_) => "There are no new payments in it; money on its way is watched as before.",
+        ChainEvent::TokenResumed(_) => "There are new payments in it again.",
+    }
+    .to_owned()
 }
 
 /// The rule behind an access key's event.

@@ -106,7 +106,7 @@ pub fn postings(event: &LedgerEvent) -> Vec<Posting> {
     match event {
         LedgerEvent::Payment(event) => payment_postings(event),
         LedgerEvent::Deposit(event) => unmatched_postings(event),
-        LedgerEvent::Merchant(_) | LedgerEvent::Access(_) => Vec::new(),
+        LedgerEvent::Merchant(_) | LedgerEvent::Access(_) | LedgerEvent::Chain(_) => Vec::new(),
     }
 }
 
@@ -119,6 +119,7 @@ pub const fn effective_at(event: &LedgerEvent) -> Timestamp {
         LedgerEvent::Payment(event) => payment_effective_at(event),
         LedgerEvent::Merchant(event) => merchant_effective_at(event),
         LedgerEvent::Access(event) => event.at(),
+        LedgerEvent::Chain(event) => event.at(),
         LedgerEvent::Deposit(event) => match event.block() {
             Some(block) => block.time,
             None => event.at(),

@@ -117,7 +117,7 @@ const fn releases(event: &LedgerEvent) -> bool {
     match event {
         LedgerEvent::Payment(event) => payment_releases(event),
         // Nothing of theirs is ever pending.
-        LedgerEvent::Merchant(_) | LedgerEvent::Access(_) | LedgerEvent::Deposit(_) => false,
+        LedgerEvent::Merchant(_) | LedgerEvent::Access(_) | LedgerEvent::Chain(_) | LedgerEvent::Deposit(_) => false,
     }
 }
 

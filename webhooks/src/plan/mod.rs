@@ -127,6 +127,7 @@ impl EventHandler for Planner {
                     | MerchantEvent::MerchantReinstated(_),
                 )
                 | LedgerEvent::Access(_)
+                | LedgerEvent::Chain(_)
                 | LedgerEvent::Deposit(_) => {}
             }
         }

@@ -93,6 +93,7 @@ impl TestLedger {
                 LedgerEvent::Payment(event) => (event.name(), serde_json::to_string(event).unwrap()),
                 LedgerEvent::Merchant(event) => (event.name(), serde_json::to_string(event).unwrap()),
                 LedgerEvent::Access(event) => (event.name(), serde_json::to_string(event).unwrap()),
+                LedgerEvent::Chain(event) => (event.name(), serde_json::to_string(event).unwrap()),
                 LedgerEvent::Deposit(event) => (event.name(), serde_json::to_string(event).unwrap()),
             };
             names.push(name);
