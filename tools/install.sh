@@ -15,6 +15,7 @@ need python3 'install Python 3.11 or newer, with pip (Debian: apt-get install py
 need node 'install Node.js 20 or newer'
 need npm 'it comes with Node.js'
 need cargo 'install Rust 1.95 or newer from https://rustup.rs'
+need perl 'surfpool builds its own OpenSSL with it (Debian: apt-get install build-essential)'
 
 # Runs a step unless it was run with the same inputs before. $1 stamp, $2 inputs, $3 message, rest: command.
 once() {

@@ -149,9 +149,9 @@ async fn altered_and_missing_rows_are_refused() {
 async fn the_account_ends_where_bip32_ends() {
     let pool = database().await.pool;
     let wallet = wallet(&pool).await;
-    let derivers = vec![wallet.address_deriver(ChainFamily::Evm).unwrap()];
+    let deriver = wallet.address_deriver(ChainFamily::Evm).unwrap();
     let last = (1_u32 << 31) - 1;
-    let address = derivers[0].addresses(last..last + 1).unwrap().remove(0);
+    let address = deriver.addresses(last..last + 1).unwrap().remove(0);
     sqlx::query("INSERT INTO address_pool (family, idx, address) VALUES ('evm', $1, $2)")
         .bind(i64::from(last))
         .bind(address)
