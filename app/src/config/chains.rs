@@ -1,9 +1,11 @@
 //! Chains as configuration: a new EVM chain is a table in the file and nothing else.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 
 use serde::Deserialize;
 use url::Url;
+use wopay_chain_watchers::Agreement;
 use wopay_domain::money::MAX_DECIMALS;
 use wopay_domain::{Asset, AssetId, ChainCatalog, ChainFamily, ChainName, ChainSpec};
 
@@ -42,8 +44,28 @@ pub(crate) struct ChainConfig {
     /// EVM without traces: how often the balances of open payments are compared with what was recorded, at most.
     #[serde(default = "default_balances_every_s")]
     pub(crate) balances_every_s: u32,
+    /// Above which amounts several endpoints must name the same hash for a deposit's block.
+    pub(crate) agreement: Option<AgreementConfig>,
+    /// Calls that each endpoint may be asked in an hour.
+    pub(crate) budget_per_hour: Option<NonZeroU64>,
+    /// A head older than this is behind.
+    #[serde(default = "default_head_age_max_s")]
+    pub(crate) head_age_max_s: u32,
+    /// An endpoint whose head lies more blocks than this below that of others is not asked.
+    #[serde(default = "default_head_lag_max_blocks")]
+    pub(crate) head_lag_max_blocks: u32,
     #[serde(default)]
     pub(crate) tokens: Vec<TokenConfig>,
+}
+
+/// See [`ChainConfig::agreement`].
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AgreementConfig {
+    /// So many endpoints.
+    pub(crate) providers: usize,
+    /// By symbol: the amount above which they must agree.
+    pub(crate) above: BTreeMap<String, String>,
 }
 
 /// More than a week of the fastest chains. Payments keep the number for ever, and Postgres counts it in 31 bits.
@@ -51,6 +73,14 @@ const CONFIRMATIONS_MAX: u32 = 10_000_000;
 
 const fn default_poll_interval_ms() -> u64 {
     1000
+}
+
+const fn default_head_age_max_s() -> u32 {
+    60
+}
+
+const fn default_head_lag_max_blocks() -> u32 {
+    20
 }
 
 const fn default_balances_every_s() -> u32 {
@@ -112,6 +142,8 @@ pub(crate) enum FinalityTag {
 pub(crate) struct NativeConfig {
     pub(crate) symbol: String,
     pub(crate) decimals: u8,
+    /// The least deposit that counts, as a decimal amount; less is dust.
+    pub(crate) min_deposit: Option<String>,
 }
 
 /// A token, known by its contract or mint.
@@ -122,12 +154,19 @@ pub(crate) struct TokenConfig {
     #[serde(alias = "mint")]
     pub(crate) contract: String,
     pub(crate) decimals: u8,
+    /// The least deposit that counts, as a decimal amount; less is dust.
+    pub(crate) min_deposit: Option<String>,
 }
 
 /// The catalogue that the API and the watchers share.
 pub(crate) fn catalog(chains: &Chains) -> Result<ChainCatalog, ConfigError> {
     let specs: Result<Vec<_>, _> = chains.iter().map(|(name, chain)| spec(name, chain)).collect();
     let specs = specs?;
+    for spec in &specs {
+        let Some(chain) = chains.get(spec.name.as_str()) else { continue };
+        let invalid = |reason| ConfigError::Chain { chain: spec.name.to_string(), reason };
+        check_agreement(spec, chain).map_err(invalid)?;
+    }
     check_ids(&specs)?;
     Ok(ChainCatalog::new(specs))
 }
@@ -181,13 +220,40 @@ fn spec(name: &str, chain: &ChainConfig) -> Result<ChainSpec, ConfigError> {
     if !(10..=600_000).contains(&chain.poll_interval_ms) {
         return Err(invalid("`poll_interval_ms` lies between 10 and 600000".to_owned()));
     }
+    let assets = assets(&chain_name, chain).map_err(invalid)?;
     Ok(ChainSpec {
-        assets: assets(&chain_name, chain).map_err(invalid)?,
+        min_deposits: min_deposits(&assets, chain).map_err(invalid)?,
+        assets,
         name: chain_name,
         family: chain.kind,
         chain_id: chain.chain_id,
         required_confirmations: chain.finality.confirmations,
     })
+}
+
+/// Refuses an agreement that names what the chain does not have, or asks for one endpoint's agreement with itself.
+fn check_agreement(spec: &ChainSpec, chain: &ChainConfig) -> Result<(), String> {
+    let Some(wanted) = &chain.agreement else { return Ok(()) };
+    if wanted.providers < 2 || wanted.above.is_empty() {
+        return Err("`agreement` needs `providers`, at least 2, and `above`, an amount by symbol".to_owned());
+    }
+    for (symbol, amount) in &wanted.above {
+        let asset = spec.asset_by_symbol(symbol);
+        let asset = asset.ok_or_else(|| format!("`agreement.above` names {symbol}, which it does not have"))?;
+        asset.parse(amount).map_err(|error| format!("`agreement.above.{symbol}`: {error}"))?;
+    }
+    Ok(())
+}
+
+/// What the watcher needs of `agreement`, which was checked when it was read. An amount that is none for the asset as it is
+/// now stands for zero: then every deposit of it needs agreement.
+pub(crate) fn agreement(spec: &ChainSpec, chain: &ChainConfig) -> Option<Agreement> {
+    let wanted = chain.agreement.as_ref()?;
+    let above = wanted.above.iter().filter_map(|(symbol, amount)| {
+        let asset = spec.asset_by_symbol(symbol)?;
+        Some((asset.id.clone(), asset.parse(amount).map_or(0, |money| money.minor())))
+    });
+    Some(Agreement { providers: wanted.providers, above: above.collect() })
 }
 
 fn assets(name: &ChainName, chain: &ChainConfig) -> Result<Vec<Asset>, String> {
@@ -218,6 +284,18 @@ fn assets(name: &ChainName, chain: &ChainConfig) -> Result<Vec<Asset>, String> {
         }
     }
     Ok(assets)
+}
+
+/// The least that counts of each asset that names it, in minor units.
+fn min_deposits(assets: &[Asset], chain: &ChainConfig) -> Result<BTreeMap<AssetId, u128>, String> {
+    let named = std::iter::once(&chain.native.min_deposit).chain(chain.tokens.iter().map(|token| &token.min_deposit));
+    let mut least = BTreeMap::new();
+    for (asset, min_deposit) in assets.iter().zip(named) {
+        let Some(text) = min_deposit else { continue };
+        let money = asset.parse(text).map_err(|error| format!("`min_deposit` of {} {error}", asset.symbol))?;
+        least.insert(asset.id.clone(), money.minor());
+    }
+    Ok(least)
 }
 
 /// What identifies a token: an EVM contract in lower case, a Solana mint as it is.

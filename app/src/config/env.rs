@@ -41,7 +41,7 @@ const KEYS: [(&[&str], Kind); 18] = [
     (&["chains"], Kind::Toml),
 ];
 
-const CHAIN_KEYS: [(&str, Kind); 14] = [
+const CHAIN_KEYS: [(&str, Kind); 18] = [
     ("preset", Kind::Text),
     ("genesis_hash", Kind::Text),
     ("kind", Kind::Text),
@@ -55,6 +55,10 @@ const CHAIN_KEYS: [(&str, Kind); 14] = [
     ("eip7708_block", Kind::Toml),
     ("traces", Kind::Text),
     ("balances_every_s", Kind::Toml),
+    ("agreement", Kind::Toml),
+    ("budget_per_hour", Kind::Toml),
+    ("head_age_max_s", Kind::Toml),
+    ("head_lag_max_blocks", Kind::Toml),
     ("tokens", Kind::Toml),
 ];
 

@@ -1,5 +1,6 @@
 //! The role that watches the chains, and brings what they report to the command stream.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -7,7 +8,7 @@ use wopay_chain_watchers::{ChainWatcher, EvmOptions, Finality, FinalityTag, Outb
 use wopay_domain::ChainSpec;
 
 use super::Parts;
-use crate::config::{ChainConfig, FinalityMode, TraceSetting};
+use crate::config::{ChainConfig, FinalityMode, TraceSetting, agreement};
 use crate::context::Context;
 use crate::readiness::Checks;
 
@@ -49,5 +50,9 @@ pub(crate) fn watcher_config(spec: &ChainSpec, chain: &ChainConfig) -> WatcherCo
         },
         balances_every: Duration::from_secs(u64::from(chain.balances_every_s)),
     };
+    config.agreement = agreement(spec, chain);
+    config.rpc_options.budget_per_hour = chain.budget_per_hour.map(NonZeroU64::get);
+    config.rpc_options.head_age_max = Duration::from_secs(u64::from(chain.head_age_max_s));
+    config.rpc_options.head_lag_max = u64::from(chain.head_lag_max_blocks);
     config
 }

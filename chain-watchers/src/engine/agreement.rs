@@ -63,7 +63,8 @@ impl ChainWatcher {
             Final::UpTo(_) | Final::Unknown => self.finalized_with(head),
         };
         let Some(final_height) = final_height else { return Ok(false) };
-        let due = agreement_store::due(&self.pool, &self.settings.chain, &rule, height, final_height).await?;
+        let (chain, default) = (&self.settings.chain, self.settings.confirmations_default);
+        let due = agreement_store::due(&self.pool, chain, &rule, height, final_height, default).await?;
         self.agreements.blocks.retain(|hash, _| due.iter().any(|block| block.hash == *hash));
         let mut is_new = false;
         for block in &due {

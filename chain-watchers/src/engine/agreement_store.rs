@@ -21,6 +21,7 @@ pub(super) async fn due(
     rule: &Agreement,
     height: u64,
     final_height: u64,
+    confirmations_default: u32,
 ) -> Result<Vec<BlockRef>, StoreError> {
     let (assets, above) = amounts(Some(rule));
     let rows: Vec<(i64, String, Timestamp)> = sqlx::query_as(
@@ -28,8 +29,8 @@ pub(super) async fn due(
          FROM deposit_observations o
          JOIN unnest($4::text[], $5::text[]) AS large(asset, above)
               ON large.asset = o.asset AND o.amount_minor > large.above::numeric
-         WHERE o.chain = $1 AND o.stage = 'seen' AND o.payment_id IS NOT NULL
-           AND o.block_number <= $2 - o.required_confirmations + 1
+         WHERE o.chain = $1 AND o.stage = 'seen'
+           AND o.block_number <= $2 - COALESCE(o.required_confirmations, $7) + 1
            AND o.block_number <= $3
          ORDER BY o.block_number
          LIMIT $6",
@@ -40,6 +41,7 @@ pub(super) async fn due(
     .bind(assets)
     .bind(above)
     .bind(BLOCKS_MAX)
+    .bind(i32::try_from(confirmations_default).unwrap_or(i32::MAX))
     .fetch_all(pool)
     .await?;
     Ok(rows.into_iter().map(|(number, hash, time)| BlockRef { number: from_sql(number), hash, time }).collect())

@@ -64,9 +64,6 @@ fn pauses_without_advice_double_and_end_with_an_answer() {
     let begin = Instant::now();
     let mut rate = Rate::new(begin);
     for expected in [0.25, 0.5, 1.0, 2.0] {
-        let mut other = Rate::new(begin);
-        std::mem::swap(&mut rate, &mut other);
-        rate = other;
         rate.refused(None, begin);
         assert_eq!(rate.blocked_for(begin), seconds(expected));
     }
