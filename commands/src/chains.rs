@@ -109,6 +109,12 @@ impl LiveCatalog {
         Self { configured, now, changed: Arc::new(Notify::new()) }
     }
 
+    /// What the configuration says, without what was changed at run time.
+    #[must_use]
+    pub fn configured(&self) -> &ChainCatalog {
+        &self.configured
+    }
+
     /// As it is now.
     #[must_use]
     pub fn current(&self) -> Arc<ChainCatalog> {

@@ -1,6 +1,6 @@
 //! The write side of a ledger: commands in, events out, in one total order.
 //!
-//! [`Ledger`] executes commands of payments, merchants, access keys and chains. It promises:
+//! [`Ledger`] executes commands of payments, unmatched deposits, merchants, access keys and chains. It promises:
 //!
 //! - **Whole or nothing.** A command's events and claims are written in one transaction, or not at all.
 //! - **Dense positions in commit order.** A reader that has seen position `n` has seen every position before it.
@@ -19,6 +19,7 @@ mod access;
 mod addresses;
 mod chains;
 mod claims;
+mod deposit;
 mod error;
 pub mod inbox;
 mod ledger;
@@ -31,6 +32,7 @@ pub use access::KeyHolder;
 pub use addresses::{AddressLeases, LeaseError};
 pub use chains::{CatalogError, LiveCatalog};
 pub use claims::{AddressFormError, Claim, ClaimKind, IdempotencyClaim, TakenClaim, family_of_address};
+pub use deposit::UnmatchedError;
 pub use error::{AppendError, ExecuteError, InvalidAppend, LoadError, SharedError};
 pub use ledger::{Executed, Ledger, LedgerOptions};
 pub use payment::Created;

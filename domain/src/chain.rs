@@ -334,7 +334,8 @@ mod tests {
 
     fn configured(assets: Vec<Asset>) -> ChainCatalog {
         let (family, chain_id) = (ChainFamily::Evm, Some(56));
-        ChainCatalog::new([ChainSpec { name: bsc(), family, chain_id, required_confirmations: 15, assets }])
+        let min_deposits = BTreeMap::new();
+        ChainCatalog::new([ChainSpec { name: bsc(), family, chain_id, required_confirmations: 15, assets, min_deposits }])
     }
 
     fn added(decimals: u8) -> BTreeMap<ChainName, Chain> {

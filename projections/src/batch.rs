@@ -1,6 +1,7 @@
 //! A batch of events, read once for all read models.
 
 use uuid::Uuid;
+use wopay_domain::deposit::UnmatchedDepositEvent;
 use wopay_domain::envelope::DecodeError;
 use wopay_domain::merchant::MerchantEvent;
 use wopay_domain::payment::PaymentEvent;
@@ -109,6 +110,14 @@ impl<'a> Batch<'a> {
         self.0.iter().filter_map(|entry| {
             let LedgerEvent::Payment(event) = &entry.event else { return None };
             Some((entry.recorded.position, PaymentId::from_uuid(entry.aggregate_id), event))
+        })
+    }
+
+    /// The events of money that no payment claimed.
+    pub(crate) fn deposits(&self) -> impl Iterator<Item = (i64, &'a UnmatchedDepositEvent)> {
+        self.0.iter().filter_map(|entry| {
+            let LedgerEvent::Deposit(event) = &entry.event else { return None };
+            Some((entry.recorded.position, event))
         })
     }
 
