@@ -299,7 +299,7 @@ fn min_deposits(assets: &[Asset], chain: &ChainConfig) -> Result<BTreeMap<AssetI
 }
 
 /// What identifies a token: an EVM contract in lower case, a Solana mint as it is.
-fn canonical_token(family: ChainFamily, token: &str) -> Result<String, String> {
+pub(crate) fn canonical_token(family: ChainFamily, token: &str) -> Result<String, String> {
     match family {
         ChainFamily::Evm => canonical_contract(token),
         ChainFamily::Solana => match bs58::decode(token).into_vec() {

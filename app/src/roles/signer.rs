@@ -29,7 +29,7 @@ pub(super) async fn start(context: &Context, parts: &mut Parts, checks: &mut Che
     )?;
     tracing::info!(wallet = %store.fingerprint(), "opened the wallet");
     // Of the families that a chain here needs.
-    let families: BTreeSet<_> = context.catalog.iter().map(|chain| chain.family).collect();
+    let families: BTreeSet<_> = context.catalog.current().iter().map(|chain| chain.family).collect();
     let derivers: Result<Vec<_>, _> = families.into_iter().map(|family| store.address_deriver(family)).collect();
     let derivers = derivers.context("cannot derive addresses")?;
     let filler = PoolFiller::new(context.workers.clone(), derivers, context.config.custody.address_pool);

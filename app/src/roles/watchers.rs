@@ -4,8 +4,10 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use wopay_chain_watchers::{ChainWatcher, EvmOptions, Finality, FinalityTag, OutboxPublisher, OutboxSignal, Traces, WatcherConfig};
-use wopay_domain::ChainSpec;
+use tokio_util::sync::CancellationToken;
+use wopay_chain_watchers::{AddedTokens, ChainWatcher, EvmOptions, Finality, FinalityTag, OutboxPublisher, OutboxSignal, Traces, WatcherConfig};
+use wopay_commands::LiveCatalog;
+use wopay_domain::{ChainCatalog, ChainName, ChainSpec};
 
 use super::Parts;
 use crate::config::{ChainConfig, FinalityMode, TraceSetting, agreement};
@@ -18,16 +20,40 @@ use crate::readiness::Checks;
 /// When a chain's configuration cannot be used.
 pub(super) fn start(context: &Context, parts: &mut Parts, checks: &mut Checks) -> anyhow::Result<()> {
     let signal = OutboxSignal::default();
-    for spec in context.catalog.iter() {
+    let mut told = Vec::new();
+    for spec in context.catalog.configured().iter() {
         let Some(chain) = context.config.chains.get(spec.name.as_str()) else { continue };
         let watcher = ChainWatcher::new(&watcher_config(spec, chain), context.workers.clone(), signal.clone())
             .with_context(|| format!("cannot watch {}", spec.name))?;
         checks.watch(watcher.status());
+        told.push((spec.name.clone(), watcher.added_tokens()));
         parts.spawn("chain watcher", watcher.run(parts.token()));
     }
+    tell_tokens(&context.catalog.current(), &told);
+    parts.spawn("added tokens", follow_tokens(context.catalog.clone(), told, parts.token()));
     let publisher = OutboxPublisher::new(context.workers.clone(), context.bus.clone(), signal);
     parts.spawn("outbox publisher", publisher.run(parts.token()));
     Ok(())
+}
+
+/// Tells the watchers of tokens that are added at run time, until the token is cancelled.
+async fn follow_tokens(catalog: LiveCatalog, watchers: Vec<(ChainName, AddedTokens)>, token: CancellationToken) {
+    let mut changes = catalog.subscribe();
+    loop {
+        let now = changes.borrow_and_update().clone();
+        tell_tokens(&now, &watchers);
+        // The catalogue is ours too, so its end is not seen here.
+        if !matches!(token.run_until_cancelled(changes.changed()).await, Some(Ok(()))) {
+            return;
+        }
+    }
+}
+
+fn tell_tokens(catalog: &ChainCatalog, watchers: &[(ChainName, AddedTokens)]) {
+    for (chain, watcher) in watchers {
+        let added = catalog.changes(chain).into_iter().flat_map(|changes| &changes.added);
+        watcher.set(added.map(|added| added.token.clone()).collect());
+    }
 }
 
 /// What the watcher needs of a chain's table.

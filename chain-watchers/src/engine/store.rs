@@ -278,3 +278,36 @@ pub(super) async fn load_finalized(pool: &PgPool, chain: &ChainName) -> Result<O
         .await?;
     Ok(height.flatten().map(from_sql))
 }
+
+/// The tokens added at run time for which this chain's watchers look.
+pub(super) async fn watched(conn: &mut PgConnection, chain: &ChainName) -> Result<Vec<String>, StoreError> {
+    let assets = sqlx::query_scalar("SELECT asset FROM watched_assets WHERE chain = $1")
+        .bind(chain.as_str())
+        .fetch_all(conn)
+        .await?;
+    Ok(assets)
+}
+
+/// Notes from which block tokens are watched, of those that are not noted yet, and tells who keeps a catalogue.
+pub(super) async fn note_watched(
+    conn: &mut PgConnection,
+    chain: &ChainName,
+    assets: &[&str],
+    from_block: u64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "WITH noted AS (
+             INSERT INTO watched_assets (chain, asset, from_block)
+             SELECT $1, asset, $3 FROM unnest($2::text[]) AS added (asset)
+             ON CONFLICT (chain, asset) DO NOTHING
+             RETURNING asset
+         )
+         SELECT pg_notify('wopay_merchants', 'chain:' || $1) FROM (SELECT 1 FROM noted LIMIT 1) AS any_noted",
+    )
+    .bind(chain.as_str())
+    .bind(assets)
+    .bind(to_sql(from_block))
+    .execute(conn)
+    .await?;
+    Ok(())
+}
