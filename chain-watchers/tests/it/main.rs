@@ -12,6 +12,7 @@ mod killed;
 mod nodes;
 mod outages;
 mod outbox;
+mod pool;
 mod reorgs;
 mod simulated;
 mod solana;
