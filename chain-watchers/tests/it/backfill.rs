@@ -1,5 +1,7 @@
 //! Far behind the head: blocks in bulk, with nodes that give little at once, or lie.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -173,6 +175,37 @@ async fn logs_of_other_blocks_and_receipts_without_logs_are_not_believed() {
     watching.until("the bloom filter", told("lack logs that its bloom filter shows")).await;
     proxy.honest();
     all_completed(&world, &payments).await;
+}
+
+#[tokio::test]
+async fn no_range_reaches_past_the_head_of_the_node_that_is_asked() {
+    let world = World::new().await;
+    let proxy = Proxy::new(&world.anvil.url).await;
+    let payments = history(&world).await;
+    let head = Arc::new(AtomicU64::new(100));
+    let beyond = Arc::new(AtomicU64::new(0));
+    let (own_head, too_far) = (Arc::clone(&head), Arc::clone(&beyond));
+    // A provider whose log servers stand behind its head: ranges past theirs are answered without what they lack.
+    proxy.script(move |method, params, mut answer| {
+        let own = own_head.load(Ordering::SeqCst);
+        match method {
+            "eth_blockNumber" => answer["result"] = json!(format!("{own:#x}")),
+            "eth_getLogs" if span(params).is_some() => {
+                if quantity(&params[0]["toBlock"]) > own {
+                    too_far.fetch_add(1, Ordering::SeqCst);
+                }
+                let known = |log: &Value| quantity(&log["blockNumber"]) <= own;
+                answer["result"].as_array_mut().unwrap().retain(known);
+                own_head.fetch_add(50, Ordering::SeqCst);
+            }
+            _ => return Instead::Nothing,
+        }
+        Instead::Json(answer)
+    });
+    let _watching = world.watch_with(&behind(&world, &proxy));
+    all_completed(&world, &payments).await;
+    assert_eq!(beyond.load(Ordering::SeqCst), 0);
+    assert!(head.load(Ordering::SeqCst) > 100);
 }
 
 /// `cargo test -p wopay-chain-watchers --test it -- --ignored --nocapture backfill::how_fast`
