@@ -144,6 +144,12 @@ pub trait ChainSource: Send + Sync + 'static {
     /// The canonical block at that height, `None` when the node has none there.
     async fn header(&self, height: u64) -> Result<Option<BlockHeader>, SourceError>;
 
+    /// The block at that height as a node has it that itself calls the height final; `None` when the node asked does not
+    /// (yet). Asked before money is credited, where [`Head::finality`] is [`Final::UpTo`].
+    async fn final_header(&self, height: u64) -> Result<Option<BlockHeader>, SourceError> {
+        self.header(height).await
+    }
+
     /// The canonical block at that height with its transfers, `None` when the node has none there.
     async fn block(&self, height: u64) -> Result<Option<BlockData>, SourceError>;
 

@@ -186,6 +186,18 @@ impl ChainSource for EvmSource {
         }
     }
 
+    async fn final_header(&self, height: u64) -> Result<Option<BlockHeader>, SourceError> {
+        let Finality::Tag(tag) = self.finality else { return self.header(height).await };
+        let mut attempt = self.pool.attempt();
+        loop {
+            let endpoint = attempt.next().await?;
+            match read_final_header(endpoint, tag, height).await {
+                Ok(header) => return Ok(header),
+                Err(failure) => attempt.failed(endpoint, failure).await,
+            }
+        }
+    }
+
     async fn block(&self, height: u64) -> Result<Option<BlockData>, SourceError> {
         let mut attempt = self.pool.attempt();
         loop {
@@ -249,6 +261,18 @@ impl ChainSource for EvmSource {
                 Err(failure) => attempt.failed(endpoint, failure).await,
             }
         }
+    }
+}
+
+/// The block at that height, if this very endpoint calls it final.
+async fn read_final_header(
+    endpoint: &Endpoint,
+    tag: FinalityTag,
+    height: u64,
+) -> Result<Option<BlockHeader>, EvmError> {
+    match endpoint.tagged_height(tag).await? {
+        Some(finalized) if finalized >= height => endpoint.header_at(height).await,
+        Some(_) | None => Ok(None),
     }
 }
 
