@@ -22,6 +22,7 @@ pub(crate) struct Header {
 pub(crate) struct Entry {
     pub(crate) recorded: Header,
     pub(crate) event: LedgerEvent,
+    /// Nil where an aggregate is not known by a UUID.
     aggregate_id: Uuid,
 }
 
@@ -83,8 +84,14 @@ impl Events {
             return Err(ApplyError::poison(position, PoisonError::Gap { expected, got: position }));
         }
         let event = decode().map_err(|error| ApplyError::poison(position, error))?;
-        let aggregate_id = Uuid::parse_str(&recorded.aggregate_id)
-            .map_err(|_| ApplyError::poison(position, PoisonError::AggregateId(recorded.aggregate_id.clone())))?;
+        let aggregate_id = match &event {
+            // Known by their names, and in no read model.
+            LedgerEvent::Chain(_) => Uuid::nil(),
+            LedgerEvent::Payment(_) | LedgerEvent::Merchant(_) | LedgerEvent::Access(_) | LedgerEvent::Deposit(_) => {
+                Uuid::parse_str(&recorded.aggregate_id)
+                    .map_err(|_| ApplyError::poison(position, PoisonError::AggregateId(recorded.aggregate_id.clone())))?
+            }
+        };
         self.0.push(Entry { recorded, event, aggregate_id });
         Ok(())
     }
