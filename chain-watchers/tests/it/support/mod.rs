@@ -119,6 +119,7 @@ impl World {
 
     pub(crate) fn spec(&self) -> ChainSpec {
         ChainSpec {
+            min_deposits: std::collections::BTreeMap::new(),
             name: chain_name(),
             family: ChainFamily::Evm,
             chain_id: Some(CHAIN_ID),
@@ -198,6 +199,15 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+impl Drop for Watching {
+    /// A test that fails says how the watcher was doing.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the watcher: {:#?}", self.health());
+        }
     }
 }
 
