@@ -4,6 +4,7 @@
 
 mod access;
 mod audit;
+mod chains;
 mod cli;
 mod crash;
 mod forget;

@@ -17,3 +17,4 @@ mod reorgs;
 mod simulated;
 mod solana;
 mod support;
+mod tokens;
