@@ -29,10 +29,13 @@ struct Fetched {
 impl ChainWatcher {
     /// Looks at the head and does one thing.
     pub(super) async fn step(&mut self) -> Result<Step, WatchError> {
+        self.take_tokens().await;
         let head = self.source.head().await?;
+        self.head_at = Some(head.newest.block.time);
         let Some(cursor) = store::load_cursor(&self.pool, &self.settings.chain).await? else {
             return self.begin(&head).await;
         };
+        self.note_tokens().await?;
         if !self.revalidated {
             self.revalidate(&cursor, &head).await?;
             deposit_store::raise_report_ids(&self.pool).await?;
@@ -48,7 +51,8 @@ impl ChainWatcher {
 
     /// The head is where we are. Only what is final may have moved.
     async fn stand(&mut self, cursor: &Cursor, head: &Head) -> Result<Step, WatchError> {
-        if self.finalized_with(head) > self.finalized {
+        let is_agreed = self.seek_agreement(cursor.height, head).await?;
+        if is_agreed || self.unproven || self.finalized_with(head) > self.finalized {
             self.apply(cursor, &[], head).await?;
         }
         self.compare_balances(cursor).await;
@@ -83,7 +87,14 @@ impl ChainWatcher {
         }
         blocks.truncate(linked);
         let settled = self.settle(blocks).await?;
-        if let Applied::Done(reached) = self.apply(cursor, &settled, head).await? {
+        if let Some(last) = settled.last() {
+            self.seek_agreement(last.header.block.number, head).await?;
+        }
+        let applied = self.apply(cursor, &settled, head).await?;
+        if applied == Applied::Waiting {
+            return Ok(Step::Idle);
+        }
+        if let Applied::Done(reached) = applied {
             let block_at = settled.last().map(|block| block.header.block.time);
             self.stands_at(reached.height, head.newest.block.number, block_at);
             if reached.height == head.newest.block.number {
