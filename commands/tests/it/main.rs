@@ -5,6 +5,7 @@ mod access;
 mod addresses;
 mod ambiguity;
 mod atomicity;
+mod chains;
 mod conflicts;
 mod framework;
 mod idempotency;
