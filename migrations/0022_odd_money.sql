@@ -1,5 +1,5 @@
 -- Odd money: dust, tokens that are not configured, money that no payment claims, and what was decided about it. See
--- docs/decisions/0022-odd-money.md.
+-- docs/decisions/0024-odd-money.md.
 
 -- What the watchers saw. Written by the crate `chain-watchers`.
 --   money          of a configured asset, at least its `min_deposit`: it is reported to the ledger.

@@ -36,6 +36,21 @@ mint = "EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v"
 decimals = 6
 "#;
 
+#[test]
+fn the_least_deposit_is_an_amount_of_the_asset() {
+    let text = EXAMPLE
+        .replace("decimals = 18 }", "decimals = 18, min_deposit = \"0.0001\" }")
+        .replacen("decimals = 6\n", "decimals = 6\nmin_deposit = \"0.5\"\n", 1);
+    let loaded = load_text(&text, &[("ETH_RPC_B", "https://node.example/b")]).unwrap();
+    let ethereum = loaded.catalog.get("ethereum").unwrap();
+    let least = |symbol: &str| ethereum.min_deposit(&ethereum.asset_by_symbol(symbol).unwrap().id);
+    assert_eq!((least("ETH"), least("USDT")), (100_000_000_000_000, 500_000));
+    assert_eq!(loaded.catalog.get("solana").unwrap().min_deposits.len(), 0, "everything counts where nothing is said");
+    let wrong = text.replace("\"0.5\"", "\"0.5000001\"");
+    let error = load_text(&wrong, &[("ETH_RPC_B", "https://node.example/b")]).err().unwrap().to_string();
+    assert!(error.contains("`min_deposit` of USDT"), "{error}");
+}
+
 fn load_text(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(text.as_bytes()).unwrap();

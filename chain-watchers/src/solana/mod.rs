@@ -47,7 +47,7 @@ impl SolanaSource {
             config.chain.assets.iter().find(|asset| asset.id.contract().is_none()).map(|asset| asset.id.clone());
         Ok(Self {
             pool: Pool::new(config, nodes),
-            assets: Assets { native, mints },
+            assets: Assets { chain: config.chain.name.clone(), native, mints },
             newest: Mutex::new(None),
         })
     }

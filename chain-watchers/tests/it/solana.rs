@@ -58,6 +58,7 @@ impl World {
 
     fn config(&self, tokens: Vec<Asset>) -> WatcherConfig {
         let spec = ChainSpec {
+            min_deposits: std::collections::BTreeMap::new(),
             name: chain_name(),
             family: ChainFamily::Solana,
             chain_id: None,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use wopay_domain::{AssetId, DepositLeg};
+use wopay_domain::{AssetId, ChainName, DepositLeg};
 
 use super::types::{NodeBlock, NodeMeta, NodeTokenBalance, NodeTransaction};
 use crate::source::{Candidate, Place};
@@ -10,6 +10,7 @@ use crate::source::{Candidate, Place};
 /// The assets of a cluster by what identifies them there.
 #[derive(Clone, Debug)]
 pub(super) struct Assets {
+    pub(super) chain: ChainName,
     pub(super) native: Option<AssetId>,
     /// By mint.
     pub(super) mints: HashMap<String, AssetId>,
@@ -18,8 +19,8 @@ pub(super) struct Assets {
 /// In a leg's text, beside the account: the native coin has no mint.
 const NATIVE: &str = "native";
 
-/// Every account that has more of an accepted asset after a transaction of the block than before it. A token belongs to
-/// the owner of its account, whichever account it is.
+/// Every account that has more of an asset after a transaction of the block than before it, of tokens that are not
+/// configured too: the block names them all. A token belongs to the owner of its account, whichever account it is.
 ///
 /// # Errors
 /// What is missing in the node's answer.
@@ -38,7 +39,7 @@ pub(super) fn find(assets: &Assets, block: &NodeBlock) -> Result<Vec<Candidate>,
         if let Some(native) = &assets.native {
             lamports(transaction, meta, signature, native, &mut candidates);
         }
-        tokens(transaction, meta, signature, &assets.mints, &mut candidates)?;
+        tokens(transaction, meta, signature, assets, &mut candidates)?;
     }
     Ok(candidates)
 }
@@ -83,14 +84,14 @@ fn tokens(
     transaction: &NodeTransaction,
     meta: &NodeMeta,
     signature: &str,
-    mints: &HashMap<String, AssetId>,
+    assets: &Assets,
     candidates: &mut Vec<Candidate>,
 ) -> Result<(), String> {
     let mut balances: BTreeMap<(usize, &str), Balance<'_>> = BTreeMap::new();
-    for balance in meta.pre_token_balances.iter().flatten().filter(|balance| mints.contains_key(&balance.mint)) {
+    for balance in meta.pre_token_balances.iter().flatten() {
         balances.entry((balance.account_index, &balance.mint)).or_default().pre = minor(balance, signature)?;
     }
-    for balance in meta.post_token_balances.iter().flatten().filter(|balance| mints.contains_key(&balance.mint)) {
+    for balance in meta.post_token_balances.iter().flatten() {
         let entry = balances.entry((balance.account_index, &balance.mint)).or_default();
         entry.post = minor(balance, signature)?;
         entry.owner = balance.owner.as_deref();
@@ -101,7 +102,9 @@ fn tokens(
     };
     for ((index, mint), balance) in &balances {
         let Some(gained) = balance.post.checked_sub(balance.pre).filter(|gained| *gained > 0) else { continue };
-        let Some(asset) = mints.get(*mint) else { continue };
+        let known = assets.mints.get(*mint).cloned();
+        let unknown = || AssetId::token(&assets.chain, mint).ok().filter(|_| balance.owner.is_some());
+        let Some(asset) = known.or_else(unknown) else { continue };
         let account = transaction.transaction.account_keys.get(*index);
         let account = account.ok_or_else(|| format!("transaction {signature} has no account {index}"))?;
         let owner = balance.owner.ok_or_else(|| format!("token account {} names no owner", account.pubkey))?;
@@ -111,7 +114,7 @@ fn tokens(
             place: Place::Settled(DepositLeg::Account(format!("{}/{mint}", account.pubkey))),
             to: owner.to_owned(),
             from: only(losers.filter_map(|((index, mint), _)| pre_owner(*index, mint))).map(str::to_owned),
-            asset: asset.clone(),
+            asset,
             minor: Some(u128::from(gained)),
         });
     }
