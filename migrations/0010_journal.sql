@@ -52,13 +52,14 @@ CREATE TABLE ledger_postings (
     CONSTRAINT idx_ledger_postings_balance UNIQUE (balance_id, position, line)
 );
 
--- Lines by the hour in which they took effect (UTC) and the event that made them: their sums, and between which positions
--- they stand. Whole hours up to a position are added up from here; only hours cut by an effective time or by a position are
--- looked up line by line. Reports by day, week and month are sums of these, too.
+-- Lines by the day in which they took effect (UTC) and the event that made them: their sums, and between which positions
+-- they stand. A balance by effective time adds up the whole days up to a position; days that are cut, by the time or by the
+-- position, are looked up by the hour, and hours that are cut line by line. Reports by day, week and month are sums of
+-- these, too.
 --   posted_lines  lines of the layer `posted`.
-CREATE TABLE account_hours (
+CREATE TABLE account_days (
     balance_id           bigint      NOT NULL,
-    hour                 timestamptz NOT NULL,
+    day                  timestamptz NOT NULL,
     event_type           text        COLLATE "C" NOT NULL,
     first_position       bigint      NOT NULL,
     last_position        bigint      NOT NULL,
@@ -67,7 +68,20 @@ CREATE TABLE account_hours (
     posted_credit_minor  numeric     NOT NULL,
     pending_debit_minor  numeric     NOT NULL,
     pending_credit_minor numeric     NOT NULL,
-    PRIMARY KEY (balance_id, hour, event_type)
+    PRIMARY KEY (balance_id, day, event_type)
+) WITH (fillfactor = 70);
+
+-- Lines by the hour in which they took effect (UTC).
+CREATE TABLE account_hours (
+    balance_id           bigint      NOT NULL,
+    hour                 timestamptz NOT NULL,
+    first_position       bigint      NOT NULL,
+    last_position        bigint      NOT NULL,
+    posted_debit_minor   numeric     NOT NULL,
+    posted_credit_minor  numeric     NOT NULL,
+    pending_debit_minor  numeric     NOT NULL,
+    pending_credit_minor numeric     NOT NULL,
+    PRIMARY KEY (balance_id, hour)
 ) WITH (fillfactor = 80);
 
 -- Read model `feed` ------------------------------------------------------------------------------------------------------

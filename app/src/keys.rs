@@ -24,7 +24,20 @@ pub(crate) fn check_configured(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The installation's master key.
+/// The installation's master key, for a command that must not make one: a new key would be another installation's.
+///
+/// # Errors
+/// As [`master_key`], and when there is none.
+pub(crate) fn existing_master_key(config: &Config) -> anyhow::Result<MasterKey> {
+    let named = config.custody.master_key.is_some() || config.custody.master_key_file.is_some();
+    let generated = config.data_dir.join(GENERATED_FILE);
+    if !named && !generated.exists() {
+        bail!("there is no master key here: none is configured, and {} does not exist", generated.display());
+    }
+    master_key(config)
+}
+
+/// The installation's master key. Development makes one when there is none.
 ///
 /// # Errors
 /// When it cannot be read or has not 32 bytes, or a key file can be read by others in production.

@@ -107,7 +107,8 @@ pub(crate) fn write_copy(path: &Path, note: &str) -> Result<(), CopyError> {
     let write = || {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder)?;
-        let beside = path.with_extension("new");
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".new");
         let mut file = std::fs::File::create(&beside)?;
         file.write_all(note.as_bytes())?;
         file.sync_all()?;

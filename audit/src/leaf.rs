@@ -42,7 +42,7 @@ pub fn record(line: &[u8]) -> Hash {
     tlog_tiles::record_hash(line)
 }
 
-/// [`line`], appended to a buffer.
+/// [`line()`], appended to a buffer.
 pub fn write_line(line: &mut Vec<u8>, event: &EventRef<'_>) {
     line.reserve(event.payload.len() + event.metadata.len() + 320);
     line.extend_from_slice(b"{\"position\":");

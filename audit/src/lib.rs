@@ -5,9 +5,9 @@
 
 pub mod checkpoint;
 mod error;
-mod key;
 pub mod explain;
 pub mod export;
+mod key;
 pub mod leaf;
 mod proof;
 pub mod query;
@@ -23,8 +23,6 @@ pub mod what_if;
 pub use checkpoint::{CheckpointError, CopyError, SignedCheckpoint};
 pub use error::AuditError;
 pub use key::{AuditKey, KeyError, PublicKey};
-pub use proof::{
-    ConsistencyProof, InclusionProof, ProofError, Proven, check_consistency, check_proof, check_proof_of,
-};
+pub use proof::{ConsistencyProof, InclusionProof, ProofError, Proven, check_consistency, check_proof, check_proof_of};
 pub use seal::{Refusal, SealError, SealState, Sealed, Sealer, SealerOptions, SealerStatus};
 pub use verify::{Finding, Problem, VerifyError, VerifyOptions, VerifyProgress, VerifyReport, verify};

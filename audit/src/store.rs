@@ -61,6 +61,25 @@ pub(crate) async fn checkpoints_between(
     .await
 }
 
+/// At most `limit` checkpoints `size < below`, the largest first.
+pub(crate) async fn checkpoints_below(
+    executor: impl PgExecutor<'_>,
+    below: i64,
+    limit: i64,
+) -> Result<Vec<StoredCheckpoint>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT size, root, note, sealed_at
+         FROM audit_checkpoints
+         WHERE size < $1
+         ORDER BY size DESC
+         LIMIT $2",
+    )
+    .bind(below)
+    .bind(limit)
+    .fetch_all(executor)
+    .await
+}
+
 /// The rows of these tiles (pairs of level and index), in the order in which they grew.
 pub(crate) async fn tiles(
     executor: impl PgExecutor<'_>,
@@ -119,7 +138,8 @@ pub(crate) async fn standing(executor: impl PgExecutor<'_>) -> Result<Standing, 
         "SELECT COALESCE((SELECT position FROM ledger_head), 0) AS head,
                 COALESCE((SELECT min(position) FROM events), 1) AS oldest,
                 COALESCE((SELECT max(position) FROM events), 0) AS newest,
-                COALESCE((SELECT idx * 256 + width
+                -- Wider than the ledger's longest where somebody made a row up.
+                COALESCE((SELECT LEAST(idx::numeric * 256 + width, 9223372036854775807)::bigint
                           FROM audit_tiles
                           WHERE level = 0
                           ORDER BY idx DESC, width DESC
@@ -128,6 +148,11 @@ pub(crate) async fn standing(executor: impl PgExecutor<'_>) -> Result<Standing, 
     )
     .fetch_one(executor)
     .await
+}
+
+/// How many events stand after a position.
+pub(crate) async fn events_after(executor: impl PgExecutor<'_>, position: i64) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("SELECT count(*) FROM events WHERE position > $1").bind(position).fetch_one(executor).await
 }
 
 /// An aggregate whose sequence has a hole.

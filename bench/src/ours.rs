@@ -42,7 +42,7 @@ pub(crate) async fn measure(
     for (concurrency, rate_max) in RUNS {
         let what = ('c', "Ledger::create_payment");
         let load = (concurrency, rate_max, duration);
-        measurements.push(create_payments(server, &pool, options.clone(), what, load, Arc::clone(&numbers)).await?);
+        measurements.push(create_payments(server, &pool, options, what, load, Arc::clone(&numbers)).await?);
     }
     let bytes = event_bytes(&pool).await?;
     let derived = derivation_rate(&pool).await?;

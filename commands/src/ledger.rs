@@ -171,7 +171,8 @@ impl Ledger {
 
 /// A payment, its deposits and its refunds.
 fn weight(_: &PaymentId, context: &Arc<LedgerContext<Payment>>) -> u32 {
-    let parts = context.state().state().map_or(0, |payment| payment.deposits.len().saturating_add(payment.refunds.len()));
+    let parts =
+        context.state().state().map_or(0, |payment| payment.deposits.len().saturating_add(payment.refunds.len()));
     u32::try_from(parts).unwrap_or(u32::MAX).saturating_add(1)
 }
 

@@ -32,13 +32,20 @@ impl FromStr for ChainName {
     type Err = ChainNameError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if (1..=20).contains(&text.len()) && text.bytes().all(allowed) {
-            Ok(Self(text.into()))
-        } else {
-            Err(ChainNameError(text.to_owned()))
-        }
+        if is_chain_name(text) { Ok(Self(text.into())) } else { Err(ChainNameError(text.to_owned())) }
     }
+}
+
+/// Whether [`ChainName`] takes the text.
+pub(crate) fn is_chain_name(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=20).contains(&text.len()) && text.bytes().all(allowed)
+}
+
+/// Whether a text is of ASCII letters and digits. Looks at all of it, which is faster than to stop at the first that is
+/// not: texts are hashes and addresses, and there nearly always is none.
+pub(crate) fn is_alphanumeric(text: &str) -> bool {
+    text.bytes().fold(true, |all, byte| all & byte.is_ascii_alphanumeric())
 }
 
 impl fmt::Display for ChainName {
@@ -147,7 +154,7 @@ impl FromStr for DepositKey {
             _ => return Err(error()),
         };
         let chain = chain.parse().map_err(|_| error())?;
-        if transaction.is_empty() || !transaction.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        if transaction.is_empty() || !is_alphanumeric(transaction) {
             return Err(error());
         }
         Ok(Self { chain, transaction: transaction.to_owned(), leg })

@@ -4,6 +4,7 @@ use sqlx::{PgPool, Row};
 use wopay_domain::{MerchantId, Timestamp};
 
 use crate::handler::FOLLOWER;
+use crate::model::ReadModel;
 
 /// The moment that an answer is for. Nothing given: everything that the read side knows now.
 ///
@@ -133,13 +134,48 @@ pub(crate) fn askable(moment: Timestamp) -> Timestamp {
     moment.max(Timestamp::UNIX_EPOCH)
 }
 
-/// How far the read side has come; with `recorded`, the last position up to there that was recorded at or before it: a
-/// binary search over the positions, since later ones are never recorded earlier. A moment that is over is refused while
-/// the read side lacks events of it: the answer would change.
+/// How far the read side has come; with `recorded`, the last position up to there that was recorded at or before it. A
+/// moment that is over is refused while the read side lacks events of it, and closed if it is newer than every event:
+/// the answer would change.
 async fn find(pool: &PgPool, recorded: Option<Timestamp>) -> Result<i64, QueryError> {
+    let recorded = recorded.map(askable);
+    let mut found = search(pool, recorded).await?;
+    if let (Some(moment), true) = (recorded, found.is_open) {
+        close(pool, moment).await?;
+        found = search(pool, recorded).await?;
+    }
+    let Found { reached, position, is_lacking, .. } = found;
+    if is_lacking {
+        return Err(QueryError::NotReached { position: reached.saturating_add(1), reached });
+    }
+    // The search fell into a hole: the ledger lacks an event.
+    position.ok_or(QueryError::Database(sqlx::Error::RowNotFound))
+}
+
+/// Where a moment stands among the positions.
+struct Found {
+    /// How far the read side has come; 0 while the journal was never filled.
+    reached: i64,
+    /// The last position that counts. `None`: a position is missing.
+    position: Option<i64>,
+    /// The moment is over, and the read side lacks an event of it.
+    is_lacking: bool,
+    /// The moment is over, and no event is known to be newer.
+    is_open: bool,
+}
+
+/// A binary search over the positions, since later ones are never recorded earlier.
+async fn search(pool: &PgPool, recorded: Option<Timestamp>) -> Result<Found, sqlx::Error> {
     let statement = "
         WITH RECURSIVE head (position) AS (
-            SELECT COALESCE((SELECT position FROM follower_checkpoints WHERE name = $1), 0)
+            SELECT COALESCE((
+                SELECT position
+                FROM follower_checkpoints
+                WHERE name = $1 AND EXISTS (SELECT FROM projection_versions WHERE model = $3)
+            ), 0)
+        ),
+        next (recorded_at) AS (
+            SELECT events.recorded_at FROM head LEFT JOIN events ON events.position = head.position + 1
         ),
         search (low, high) AS (
             SELECT 0::bigint, position FROM head WHERE $2::timestamptz IS NOT NULL
@@ -157,20 +193,34 @@ async fn find(pool: &PgPool, recorded: Option<Timestamp>) -> Result<i64, QueryEr
         )
         SELECT
             head.position AS reached,
-            (SELECT low FROM search WHERE low = high) AS found,
-            $2 < clock_timestamp() AND EXISTS (
-                SELECT FROM events WHERE events.position = head.position + 1 AND events.recorded_at <= $2
-            ) AS lacking
-        FROM head";
-    let row = sqlx::query(statement).bind(FOLLOWER).bind(recorded.map(askable)).fetch_one(pool).await?;
-    let reached: i64 = row.try_get("reached")?;
-    if row.try_get::<Option<bool>, _>("lacking")? == Some(true) {
-        return Err(QueryError::NotReached { position: reached.saturating_add(1), reached });
-    }
-    match (recorded, row.try_get("found")?) {
-        (None, _) => Ok(reached),
-        (Some(_), Some(found)) => Ok(found),
-        // The search fell into a hole: the ledger lacks an event.
-        (Some(_), None) => Err(QueryError::Database(sqlx::Error::RowNotFound)),
-    }
+            CASE WHEN $2 IS NULL THEN head.position ELSE found.low END AS found,
+            COALESCE($2 < clock_timestamp() AND next.recorded_at <= $2, false) AS lacking,
+            COALESCE($2 < clock_timestamp() AND next.recorded_at IS NULL AND found.low = head.position, false) AS open
+        FROM head
+        CROSS JOIN next
+        LEFT JOIN search AS found ON found.low = found.high";
+    let query = sqlx::query(statement).bind(FOLLOWER).bind(recorded).bind(ReadModel::Journal.as_str());
+    let row = query.fetch_one(pool).await?;
+    Ok(Found {
+        reached: row.try_get("reached")?,
+        position: row.try_get("found")?,
+        is_lacking: row.try_get("lacking")?,
+        is_open: row.try_get("open")?,
+    })
+}
+
+/// Sees to it that nothing more is recorded at or before a moment that is over. An append reads the clock before it
+/// commits, and a clock may be set back: so those under way are waited for, and later ones begin after the moment.
+///
+/// The commit does not wait for the disk, and appends not for it: what a crash loses matters only to a clock that is set
+/// back as well.
+async fn close(pool: &PgPool, moment: Timestamp) -> Result<(), sqlx::Error> {
+    let statement = "
+        UPDATE ledger_head
+        SET recorded_at = $1::timestamptz + interval '1 microsecond'
+        WHERE recorded_at <= $1 AND $1 < clock_timestamp()";
+    let mut tx = pool.begin().await?;
+    sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *tx).await?;
+    sqlx::query(statement).bind(moment).execute(&mut *tx).await?;
+    tx.commit().await
 }

@@ -33,7 +33,11 @@ impl Wide {
         // Both are less than 10^38, and 2^128 is more than 3 × 10^38.
         let low = self.low.saturating_add(other.low);
         let high = self.high.saturating_add(other.high);
-        if low < LIMB { Self { high, low } } else { Self { high: high.saturating_add(1), low: low.saturating_sub(LIMB) } }
+        if low < LIMB {
+            Self { high, low }
+        } else {
+            Self { high: high.saturating_add(1), low: low.saturating_sub(LIMB) }
+        }
     }
 
     /// `self - less`, where `less` is not more than `self`.

@@ -62,7 +62,7 @@ impl ReadModel {
             Self::Payments => &["payments"],
             Self::BlockchainTransactions => &["blockchain_transactions"],
             Self::UnmatchedDeposits => &["unmatched_deposits"],
-            Self::Journal => &["ledger_postings", "account_balances", "account_hours", "assets"],
+            Self::Journal => &["ledger_postings", "account_balances", "account_days", "account_hours", "assets"],
             Self::Feed => &["merchant_events"],
         }
     }
@@ -90,7 +90,9 @@ impl ReadModel {
             Self::Payments => &["payments_pkey"],
             Self::BlockchainTransactions => &["idx_blockchain_deposit"],
             Self::UnmatchedDeposits => &["unmatched_deposits_pkey"],
-            Self::Journal => &["idx_account_balances_account", "account_hours_pkey", "assets_pkey"],
+            Self::Journal => {
+                &["idx_account_balances_account", "account_days_pkey", "account_hours_pkey", "assets_pkey"]
+            }
             Self::Feed => &["merchant_events_pkey"],
         }
     }

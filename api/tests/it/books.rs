@@ -135,6 +135,9 @@ fn same(column: &str, value: &Value, cell: &str) -> bool {
         Value::String(text) if column.ends_with("_at") || column == "period_start" => time(text) == time(cell),
         Value::String(text) => text == cell || format!("'{text}") == cell,
         Value::Object(_) => serde_json::from_str::<Value>(cell).unwrap() == *value,
-        other => other.to_string() == cell,
+        other => {
+            let shown = other.to_string();
+            shown == cell
+        }
     }
 }

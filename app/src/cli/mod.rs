@@ -7,8 +7,8 @@ mod custody;
 mod deposits;
 mod merchant;
 mod migrate;
-mod progress;
 mod operator;
+mod progress;
 mod projections;
 mod refund;
 mod serve;
@@ -59,7 +59,7 @@ enum Command {
     Access(access::Command),
     /// Check the ledger, and show how it came about.
     #[command(subcommand)]
-    Audit(audit::Command),
+    Audit(Box<audit::Command>),
     /// Make, import or back up the wallet.
     #[command(subcommand)]
     Custody(custody::Command),
@@ -77,6 +77,11 @@ impl Cli {
     /// # Errors
     /// What went wrong, with its causes; the process then ends with exit code 1.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
+        if let Command::Audit(command) = &self.command
+            && let Some(done) = command.run_offline()
+        {
+            return done;
+        }
         let mut loaded = self.load()?;
         match self.command {
             Command::Serve(args) => {

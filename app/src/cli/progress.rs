@@ -65,7 +65,7 @@ impl Lines {
         let changed = self.stage != Some(stage);
         self.stage = Some(stage);
         let took_long = self.started.elapsed() >= LINE_EVERY;
-        if !is_late && !(changed && took_long) {
+        if !(is_late || changed && took_long) {
             return None;
         }
         self.printed = Instant::now();

@@ -177,8 +177,8 @@ fn print_checked(checked: &Checked, json: bool) {
     super::print_line(&match checked.differences() {
         0 => format!("Every row is what the events up to position {} make of it ({seconds:.1} s).", checked.position),
         count => format!(
-            "{count} rows are not what the events up to position {} make of them ({seconds:.1} s): `wopay projections \
-             rebuild` mends that.",
+            "{count} rows are not what the events up to position {} make of them ({seconds:.1} s). If `wopay audit verify` \
+             says that the events are as they were sealed, `wopay projections rebuild` mends that.",
             checked.position
         ),
     });

@@ -14,8 +14,8 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Executor as _, PgPool};
 use tokio::sync::OnceCell;
 
 use crate::config::{Config, Environment};
@@ -86,6 +86,22 @@ impl Database {
             missing => bail!("the database lacks {missing} migrations: run `wopay migrate`"),
         }
         refusal.map_or(Ok(()), |refusal| Err(anyhow::anyhow!(refusal)))
+    }
+
+    /// Makes sure that the database is of this version, for a command that only reads. Any role that may read will do, one
+    /// that may do nothing else too; only if something is missing it is made, as by [`Database::prepare`].
+    ///
+    /// # Errors
+    /// As [`Database::prepare`].
+    pub(crate) async fn prepare_to_read(&self) -> anyhow::Result<()> {
+        if let Ok(pool) = self.connect(1).await {
+            let missing = migrations::missing(&pool).await;
+            pool.close().await;
+            if matches!(missing, Ok(0)) {
+                return Ok(());
+            }
+        }
+        self.prepare().await
     }
 
     /// Says that one role does everything, where it does: fit for development. (Production does not come this far.)
@@ -168,6 +184,8 @@ async fn connect(options: PgConnectOptions, connections_max: u32) -> Result<PgPo
         .acquire_timeout(ACQUIRE_TIMEOUT)
         // A connection that died is noticed by the statement that uses it; asking first would cost a round trip each.
         .test_before_acquire(false)
+        // Our statements are short and their plans sometimes look expensive: compiling one costs ten times what it does.
+        .after_connect(|connection, _| Box::pin(async move { connection.execute("SET jit = off").await.map(drop) }))
         .connect_with(options)
         .await
 }

@@ -35,10 +35,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
             "private-services",
         ],
     ),
-    (
-        "bench",
-        &["domain", "eventbus", "commands", "projections", "audit", "custody", "vault", "private-services"],
-    ),
+    ("bench", &["domain", "eventbus", "commands", "projections", "audit", "custody", "vault", "private-services"]),
 ];
 
 fn imports() -> BTreeMap<String, BTreeSet<String>> {

@@ -140,7 +140,7 @@ async fn a_new_version_rebuilds_at_the_start_and_nobody_notices() {
     // What happens next is told once, after all that was told before.
     let created = shop.create("ORDER-9", "10", "USDT", 3600).await;
     let (id, address) = id_and_address(&created);
-    shop.chain.transfer(&shop.token, &shop.payer().to_owned(), &address, 10_000_000).await;
+    shop.chain.transfer(&shop.token, shop.payer(), &address, 10_000_000).await;
     shop.chain.mine(CONFIRMATIONS).await;
     shop.webhook(&id, "payment.completed").await;
     assert_eq!(shop.receiver.received().len(), told + shop.webhooks(&id).len());

@@ -250,3 +250,25 @@ async fn a_data_folder_of_one_role_gets_the_other_by_itself() {
     assert!(at_work.contains(&"wopay_app".to_owned()), "{at_work:?}");
     assert_eq!(gateway.stop().await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_auditor_reads_with_a_role_that_may_do_nothing_else_and_without_the_master_key() {
+    let (database, roles, _gateway) = ledger().await;
+    let mut owner = PgConnection::connect(&roles.owner).await.unwrap();
+    let auditor = format!("app_{}", database.name);
+    owner.execute(format!("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {auditor}").as_str()).await.unwrap();
+    let granted = "events, ledger_head, audit_tiles, audit_checkpoints, _sqlx_migrations";
+    owner.execute(format!("GRANT SELECT ON {granted} TO {auditor}").as_str()).await.unwrap();
+
+    let elsewhere = Gateway::new(&format!("database_url = \"{}\"", roles.app)).await;
+    let replayed = elsewhere.run_with(&["audit", "replay", "--json"], &[]);
+    assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
+    let replayed: serde_json::Value = serde_json::from_slice(&replayed.stdout).unwrap();
+    assert_eq!((&replayed["merchants"], &replayed["is_balanced"]), (&1.into(), &true.into()));
+
+    // Whoever lacks the key is asked for the public one; no key is made up.
+    let verified = elsewhere.run_with(&["audit", "verify"], &[]);
+    let said = String::from_utf8(verified.stderr).unwrap();
+    assert!(verified.status.code() == Some(1) && said.contains("--key"), "{said}");
+    assert!(!elsewhere.data_dir().join("master.key").exists());
+}

@@ -98,7 +98,7 @@ impl BookFiles {
         assets: impl IntoIterator<Item = Asset>,
     ) -> Result<Self, BooksError> {
         let mut journal = Artifact::create(JOURNAL.to_owned(), folder.as_ref())?;
-        journal.push(&row(&JOURNAL_COLUMNS)?);
+        journal.push(&row(JOURNAL_COLUMNS)?);
         let mut files = Self {
             folder,
             journal,
@@ -175,7 +175,7 @@ impl BookFiles {
 
     fn open(&mut self, account: &Account, asset: &AssetId, sums: Balance) -> Result<(), BooksError> {
         let mut file = Artifact::create(statement_name(account, asset), self.folder.as_ref())?;
-        file.push(&row(&STATEMENT_COLUMNS)?);
+        file.push(&row(STATEMENT_COLUMNS)?);
         file.push(&self.edge("opening", self.opening_position, account, asset, sums)?);
         self.waiting = self.waiting.saturating_add(file.waiting());
         self.statements.insert((account.clone(), asset.clone()), Statement { file, last: sums });

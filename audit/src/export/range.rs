@@ -105,16 +105,16 @@ mod tests {
         }
     }
 
-    struct Given {
-        leaves: std::vec::IntoIter<Hash>,
+    struct Given<'a> {
+        leaves: std::slice::Iter<'a, Hash>,
         beside: std::vec::IntoIter<Hash>,
     }
 
-    impl Hashes for Given {
+    impl Hashes for Given<'_> {
         type Error = Infallible;
 
         fn leaf(&mut self) -> Result<Hash, Infallible> {
-            Ok(self.leaves.next().unwrap())
+            Ok(*self.leaves.next().unwrap())
         }
 
         fn beside(&mut self) -> Result<Hash, Infallible> {
@@ -133,12 +133,12 @@ mod tests {
             let beside: Vec<_> = beside(&range, size as u64)
                 .into_iter()
                 .map(|(level, index)| {
-                    let first = (index << level) as usize;
+                    let first = usize::try_from(index << level).unwrap();
                     naive(&leaves[first..first + (1 << level)])
                 })
                 .collect();
             let mut given = Given {
-                leaves: leaves[start..start + length].to_vec().into_iter(),
+                leaves: leaves[start..start + length].iter(),
                 beside: beside.into_iter(),
             };
             prop_assert_eq!(root(&range, size as u64, &mut given).unwrap(), naive(&leaves));

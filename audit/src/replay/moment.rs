@@ -105,6 +105,8 @@ async fn last_matching(pool: &PgPool, newest: i64, matches: impl Fn(Timestamp) -
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test reports by panicking")]
+
     use super::*;
 
     #[test]

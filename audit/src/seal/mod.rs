@@ -14,5 +14,6 @@ mod run;
 mod status;
 
 pub use error::{Refusal, SealError};
+pub(crate) use run::BATCH_EVENTS_MAX;
 pub use run::{Sealed, Sealer, SealerOptions};
 pub use status::{SealState, SealerStatus};

@@ -20,7 +20,7 @@ use crate::tiles::TileError;
 use crate::tree::Frontier;
 
 /// Events sealed by one transaction: 2 MiB of hashes.
-const BATCH_EVENTS_MAX: i64 = 65_536;
+pub(crate) const BATCH_EVENTS_MAX: i64 = 65_536;
 /// Between two seals, so that a stream of single appends makes few checkpoints, and each is still sealed within a second.
 const PACE: Duration = Duration::from_millis(400);
 /// Between two looks at an idle ledger: appends of other processes give no signal.

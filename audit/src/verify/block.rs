@@ -94,7 +94,7 @@ async fn read_stored(pool: PgPool, keys: Vec<PublicKey>, after: i64, upto: i64) 
     let read = tokio::task::spawn_blocking(move || {
         let mut findings = Vec::new();
         let leaves = read_leaves(rows, after, upto);
-        let heads = checkpoints.into_iter().filter_map(|stored| read_head(stored, &keys, &mut findings)).collect();
+        let heads = checkpoints.iter().filter_map(|stored| read_head(stored, &keys, &mut findings)).collect();
         Stored { leaves, heads, findings }
     });
     read.await.map_err(|_| sqlx::Error::WorkerCrashed)
@@ -110,7 +110,8 @@ fn read_leaves(rows: Vec<TileRow>, after: i64, upto: i64) -> Leaves {
     Leaves { after, hashes: hashes.collect() }
 }
 
-fn read_head(stored: StoredCheckpoint, keys: &[PublicKey], findings: &mut Vec<Finding>) -> Option<Head> {
+/// A stored checkpoint as a head; `None`: it is not to be believed, and `findings` says why.
+pub(super) fn read_head(stored: &StoredCheckpoint, keys: &[PublicKey], findings: &mut Vec<Finding>) -> Option<Head> {
     let mut refuse = |reason: String| {
         let size = stored.size;
         findings.push(Finding::at(size, Problem::Checkpoint { size, reason }));

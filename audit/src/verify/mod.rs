@@ -23,6 +23,7 @@ pub use report::{Finding, Problem, VerifyReport};
 use crate::checkpoint::{CheckpointError, SignedCheckpoint, read_copy};
 use crate::key::PublicKey;
 use crate::leaf;
+use crate::seal::BATCH_EVENTS_MAX;
 use crate::store::{self, Standing};
 use crate::tiles::{self, TileError};
 use crate::tree::Frontier;
@@ -30,6 +31,7 @@ use block::{Block, Head, Leaves, compare_level, load};
 use pass::Pass;
 
 const STREAMS_LISTED_MAX: i64 = 20;
+const CHECKPOINTS_AT_A_TIME: i64 = 100;
 
 /// What to verify, and against what.
 #[derive(Clone, Debug, Default)]
@@ -94,11 +96,14 @@ pub async fn verify(
     report.verified = report.from;
     let from = report.from;
     let known = kept.iter().map(|head| head.size).max().unwrap_or(0);
-    let sealed = standing.sealed.max(standing.leaves).max(known);
-    let end = sealed.max(standing.newest);
-    look_around(&standing, sealed, &mut report);
+    look_around(&standing, standing.sealed.max(standing.leaves).max(known), &mut report);
+    let signed = newest_signed(pool, &options.keys).await?;
+    let sealed = plausible(&standing, known, signed.size);
+    let end = walkable(pool, &standing, sealed.max(known), &mut report).await?;
+    // Those up to the end are met on the way.
+    signed.refused.into_iter().filter(|finding| finding.position > Some(end)).for_each(|finding| report.add(finding));
 
-    let mut pass = Pass::after(tree, standing.sealed.max(standing.leaves), report);
+    let mut pass = Pass::after(tree, sealed, report);
     let mut loading = load(pool, &options.keys, from, end);
     while let Some(current) = loading {
         loading = load(pool, &options.keys, current.upto(), end);
@@ -146,6 +151,56 @@ async fn since(pool: &PgPool, note: &str, keys: &[PublicKey]) -> Result<Frontier
         TileError::Damaged => VerifyError::Since { size: head.size },
     })?;
     if tree.root() == head.root { Ok(tree) } else { Err(VerifyError::Since { size: head.size }) }
+}
+
+/// The newest stored checkpoint whose signature is right.
+struct NewestSigned {
+    /// 0: there is none.
+    size: i64,
+    /// What is wrong with those above it.
+    refused: Vec<Finding>,
+}
+
+async fn newest_signed(pool: &PgPool, keys: &[PublicKey]) -> Result<NewestSigned, sqlx::Error> {
+    let mut refused = Vec::new();
+    let mut below = i64::MAX;
+    loop {
+        let page = store::checkpoints_below(pool, below, CHECKPOINTS_AT_A_TIME).await?;
+        let Some(last) = page.last() else { return Ok(NewestSigned { size: 0, refused }) };
+        below = last.size;
+        for stored in &page {
+            if let Some(head) = block::read_head(stored, keys, &mut refused) {
+                return Ok(NewestSigned { size: head.size, refused });
+            }
+        }
+        refused.truncate(report::FINDINGS_MAX);
+    }
+}
+
+/// How many events the stored hashes and checkpoints cover. What says more than a batch beyond all that is signed or
+/// recorded was put there: it is named, and not walked to, which could take for ever.
+fn plausible(standing: &Standing, known: i64, signed: i64) -> i64 {
+    let most = standing.newest.max(known).max(signed).saturating_add(BATCH_EVENTS_MAX);
+    let claims = [standing.sealed, standing.leaves].into_iter().filter(|claim| *claim <= most);
+    claims.max().unwrap_or(0).max(signed)
+}
+
+/// Where the walk ends: at the newest event, unless it stands where so few events cannot have come. Then it is named, and
+/// not walked to.
+async fn walkable(
+    pool: &PgPool,
+    standing: &Standing,
+    sealed: i64,
+    report: &mut VerifyReport,
+) -> Result<i64, sqlx::Error> {
+    if standing.newest <= sealed.saturating_add(BATCH_EVENTS_MAX) {
+        return Ok(standing.newest.max(sealed));
+    }
+    let most = sealed.saturating_add(store::events_after(pool, sealed).await?).saturating_add(BATCH_EVENTS_MAX);
+    if standing.newest > most {
+        report.add(Finding::at(standing.newest, Problem::Inserted));
+    }
+    Ok(standing.newest.min(most))
 }
 
 /// What shows without reading the events.

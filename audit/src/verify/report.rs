@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 /// Findings that are listed; more are counted.
-const FINDINGS_MAX: usize = 100;
+pub(super) const FINDINGS_MAX: usize = 100;
 
 /// What is wrong with the ledger, or with the log that vouches for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

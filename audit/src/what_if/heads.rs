@@ -130,6 +130,8 @@ pub(super) fn head(block: u64, confirmations: u32) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test reports by panicking")]
+
     use chrono::DateTime;
 
     use super::*;
@@ -177,8 +179,8 @@ mod tests {
     fn forgetting_widens_bounds_only() {
         let chain: ChainName = "bsc".parse().unwrap();
         let mut heads = Heads::default();
-        for height in 0..(KNOWN_MAX as u64 + 10) {
-            heads.know(&chain, height, at(height as i64), true);
+        for (height, second) in (0..).zip(0..).take(KNOWN_MAX + 10) {
+            heads.know(&chain, height, at(second), true);
         }
         let reached = heads.reached(&chain, 1000, at(0), at(5_000));
         assert!(reached.not_before <= at(1000) && reached.by >= Some(at(1000)));

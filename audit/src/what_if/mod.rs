@@ -105,7 +105,7 @@ pub async fn what_if(pool: &PgPool, options: &Options, progress: impl Fn(Progres
         after = *last;
         let ids: Vec<String> = created.into_iter().map(|(_, id)| id).collect();
         for stream in in_streams(store::streams(pool, &ids, as_of.position).await?) {
-            decide_again(stream, world, &mut summary)?;
+            decide_again(&stream, world, &mut summary)?;
         }
         progress(Progress { position: after, target: to, pass: passes, passes });
         tokio::task::yield_now().await;
@@ -113,11 +113,11 @@ pub async fn what_if(pool: &PgPool, options: &Options, progress: impl Fn(Progres
     Ok(summary.finish())
 }
 
-fn decide_again(stream: Vec<RecordedEvent>, world: World<'_>, summary: &mut Summary) -> Result<(), WhatIfError> {
+fn decide_again(stream: &[RecordedEvent], world: World<'_>, summary: &mut Summary) -> Result<(), WhatIfError> {
     let Some(first) = stream.first() else { return Ok(()) };
     let payment_id: PaymentId = first.aggregate_id.parse().map_err(|_| WhatIfError::Id(first.aggregate_id.clone()))?;
     let mut events = Vec::with_capacity(stream.len());
-    for event in &stream {
+    for event in stream {
         if let LedgerEvent::Payment(event) = event.decode()? {
             events.push(event);
         }

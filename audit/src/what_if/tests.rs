@@ -115,7 +115,7 @@ impl Story {
         let state = self.payment.state().unwrap();
         let deposit = state.deposits.get(&key(number)).unwrap().clone();
         let time = deposit.block.time;
-        let story = self.told(PaymentCommand::ObserveDeposit(Box::new(DepositReport {
+        self.told(PaymentCommand::ObserveDeposit(Box::new(DepositReport {
             deposit: key(number),
             revision,
             amount: deposit.amount,
@@ -123,8 +123,7 @@ impl Story {
             block: BlockRef { number: block, hash: format!("0x{block:064x}"), time },
             stage: DepositStage::Confirmed { confirmations },
             at: at(second),
-        })));
-        story
+        })))
     }
 
     fn orphaned(self, number: u32, revision: u64, block: u64, second: i64) -> Self {

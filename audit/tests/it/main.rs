@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod export;
+mod hostile;
 mod proofs;
 mod reconcile;
 mod replay;

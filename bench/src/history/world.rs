@@ -26,8 +26,10 @@ const DAYS: i64 = 90;
 const STEP_SECONDS: i64 = 300;
 const EXPIRES_IN_SECONDS: i64 = 3600;
 const CONFIRMATIONS: u32 = 12;
-/// (chain, seconds of a block, native coin, tokens with their contract and decimals).
-const CHAINS: [(&str, u64, &str, [(&str, &str, u8); 2]); 3] = [
+/// Symbol, contract and decimals.
+type Token = (&'static str, &'static str, u8);
+/// (chain, seconds of a block, native coin, tokens).
+const CHAINS: [(&str, u64, &str, [Token; 2]); 3] = [
     (
         "ethereum",
         12,

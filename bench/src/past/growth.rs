@@ -82,8 +82,7 @@ pub(super) async fn measure(
             let pool = database.pool(crate::ours::CONNECTIONS).await?;
             let name = format!("create_payment in a ledger of {} events", history.events);
             let load = (CONCURRENCY, RATE_MAX, plan.duration);
-            let measured =
-                create_payments(server, &pool, plan.options.clone(), ('h', &name), load, Arc::clone(&numbers)).await;
+            let measured = create_payments(server, &pool, plan.options, ('h', &name), load, Arc::clone(&numbers)).await;
             turns.push(measured.with_context(|| name.clone())?);
             pool.close().await;
         }

@@ -8,7 +8,7 @@ use tokio::process::Command;
 use super::{Line, Plan};
 use crate::history::History;
 use crate::in_bench;
-use crate::server::{Database, Server};
+use crate::server::{Database, Server, copy};
 use crate::work::{self, Done, Work};
 
 /// Peers are asked for a rate, and sort or parse slowly: they get this many events at most.
@@ -79,7 +79,7 @@ async fn cqrs_es(server: &Server, database: &Database, history: &History, plan: 
     plain.run_file(&in_bench("plain.sql")).await?;
     let events = history.events.min(CQRS_ES_EVENTS_MAX);
     let (from, to) = (database.pool(1).await?, plain.pool(1).await?);
-    super::super::server::copy(
+    copy(
         &from,
         &format!(
             "COPY (SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata

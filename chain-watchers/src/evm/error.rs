@@ -141,10 +141,11 @@ pub(crate) fn is_rate_limit(error: &JsonRpcError) -> bool {
 
 /// Every kind of node has words of its own for what it has forgotten.
 fn speaks_of_pruning(error: &JsonRpcError) -> bool {
-    const WORDS: [&str; 11] = [
+    const WORDS: [&str; 12] = [
         "missing trie node",
         "state not available",
         "state is not available",
+        "no state available",
         "state unavailable",
         "historical state",
         "state already discarded",

@@ -13,6 +13,19 @@ pub(super) async fn lease_block(pool: &PgPool, family: ChainFamily, count: u32) 
         .await
 }
 
+/// Moves every family's cursor. A family that has none yet has given out nothing, and gets one.
+pub(super) async fn skip(pool: &PgPool, count: u32) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    sqlx::query_as(
+        "INSERT INTO address_cursors AS c (family, next_idx)
+         SELECT DISTINCT family, $1 FROM address_pool
+         ON CONFLICT (family) DO UPDATE SET next_idx = c.next_idx + EXCLUDED.next_idx
+         RETURNING family, next_idx",
+    )
+    .bind(i64::from(count))
+    .fetch_all(pool)
+    .await
+}
+
 /// How many addresses of the family nobody has taken. The pool is dense, so its last index says its size.
 pub(super) async fn count_remaining(pool: &PgPool, family: ChainFamily) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar(

@@ -111,7 +111,7 @@ async fn a_key_revoked_by_many_at_once_is_revoked_once() {
     let id = key_id();
     issue(&one, id, AccessRole::Finance, "a").await.unwrap();
     let revoke = async |number: usize| {
-        let ledger = if number % 2 == 0 { &one } else { &other };
+        let ledger = if number.is_multiple_of(2) { &one } else { &other };
         ledger.revoke_access_key(id, now(), &metadata()).await.unwrap().position
     };
     let positions = join_all((0..16).map(revoke)).await;

@@ -86,6 +86,24 @@ async fn what_a_crashed_process_held_is_lost_and_not_given_again() {
 }
 
 #[tokio::test]
+async fn skipped_addresses_are_never_given_out() {
+    let database = wopay_testkit::database().await;
+    let leases = AddressLeases::new(database.pool.clone(), 2);
+    assert_eq!(leases.skip(3).await.unwrap(), [], "there is nothing to skip");
+    fill(&database.pool, ChainFamily::Evm, 0, 20).await;
+    assert_eq!(leases.skip(3).await.unwrap(), [("evm".to_owned(), 3)]);
+    let first = leases.take(ChainFamily::Evm).await.unwrap();
+    let index: i64 = sqlx::query_scalar("SELECT idx FROM address_pool WHERE address = $1")
+        .bind(&first)
+        .fetch_one(&database.pool)
+        .await
+        .unwrap();
+    assert_eq!(index, 3);
+    let restored = AddressLeases::new(database.pool.clone(), 2);
+    assert_eq!(restored.skip(10).await.unwrap(), [("evm".to_owned(), 15)], "the block of two counts as given out");
+}
+
+#[tokio::test]
 async fn an_empty_pool_is_an_error_and_not_a_wait() {
     let database = wopay_testkit::database().await;
     let leases = AddressLeases::new(database.pool.clone(), 10);

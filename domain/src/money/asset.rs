@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::amount::{AmountError, Money, format_minor, parse_minor};
-use crate::chain::ChainName;
+use crate::chain::{ChainName, is_alphanumeric, is_chain_name};
 
 /// The most decimals an asset may have: 10^38 is the largest power of ten in a `u128`.
 pub const MAX_DECIMALS: u8 = 38;
@@ -67,9 +67,7 @@ impl FromStr for AssetId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let valid = text.split_once('/').is_some_and(|(chain, contract)| {
-            chain.parse::<ChainName>().is_ok()
-                && (1..=64).contains(&contract.len())
-                && contract.bytes().all(|byte| byte.is_ascii_alphanumeric())
+            is_chain_name(chain) && (1..=64).contains(&contract.len()) && is_alphanumeric(contract)
         });
         if valid { Ok(Self(text.into())) } else { Err(AssetIdError(text.to_owned())) }
     }

@@ -1,7 +1,7 @@
 //! Old versions of events, brought up to the shape that is written today. What was stored stays as it is; whoever reads it
 //! sees the current shape, so nothing else in the program knows that there ever was another.
 //!
-//! [`STEPS`] is the whole history: one line for each change of an event's shape. An event type without a line has had one
+//! `STEPS` is the whole history: one line for each change of an event's shape. An event type without a line has had one
 //! version, `1.0`. A step works on the JSON, not on Rust types, so that it stays true when the types move on.
 
 mod payment;

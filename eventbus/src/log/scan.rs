@@ -206,9 +206,10 @@ async fn read_range(pool: &PgPool, statement: &str, chunk: &mut Chunk, sender: &
     outcome
 }
 
-/// What was gathered; the next one will be about as large.
+/// What was gathered; the next one will be about as large, and should not have to be moved for being a little larger.
 fn next_chunk(chunk: &mut Chunk) -> Chunk {
-    let next = Chunk { text: String::with_capacity(chunk.text.len()), rows: Vec::with_capacity(chunk.rows.len()) };
+    let text_bytes = chunk.text.len().saturating_add(chunk.text.len() / 4);
+    let next = Chunk { text: String::with_capacity(text_bytes), rows: Vec::with_capacity(chunk.rows.len()) };
     std::mem::replace(chunk, next)
 }
 

@@ -8,6 +8,7 @@ use wopay_domain::{AssetId, ChainName, MerchantId};
 use crate::decode::{parsed, total, unsigned};
 use crate::handler::FOLLOWER;
 use crate::minor::MinorTotal;
+use crate::model::ReadModel;
 use crate::page::{AsOf, as_of};
 
 /// What a merchant has of one asset.
@@ -45,7 +46,13 @@ pub async fn of_merchant(pool: &PgPool, merchant: MerchantId) -> Result<AsOf<Vec
             GROUP BY asset
         )
         SELECT head.as_of_position, balance.*
-        FROM (SELECT COALESCE((SELECT position FROM follower_checkpoints WHERE name = $3), 0) AS as_of_position) AS head
+        FROM (
+            SELECT COALESCE((
+                SELECT position
+                FROM follower_checkpoints
+                WHERE name = $3 AND EXISTS (SELECT FROM projection_versions WHERE model = $4)
+            ), 0) AS as_of_position
+        ) AS head
         LEFT JOIN LATERAL (
             SELECT
                 asset,
@@ -63,6 +70,7 @@ pub async fn of_merchant(pool: &PgPool, merchant: MerchantId) -> Result<AsOf<Vec
         .bind(Account::MerchantPayable(merchant).to_string())
         .bind(merchant.as_uuid())
         .bind(FOLLOWER)
+        .bind(ReadModel::Journal.as_str())
         .fetch_all(pool)
         .await?;
     as_of(&rows, "asset", balance)

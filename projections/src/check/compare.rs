@@ -152,9 +152,9 @@ impl Sides {
         rows.iter().map(|row| self.difference(row.try_get("stored")?, row.try_get("made")?)).collect()
     }
 
-    fn difference(&self, stored: Option<String>, made: Option<String>) -> Result<Difference, sqlx::Error> {
-        let stored = stored.as_deref().map(columns).transpose()?;
-        let made = made.as_deref().map(columns).transpose()?;
+    fn difference(&self, stored: Option<&str>, made: Option<&str>) -> Result<Difference, sqlx::Error> {
+        let stored = stored.map(columns).transpose()?;
+        let made = made.map(columns).transpose()?;
         let column = |(name, value): (&String, &String)| Column { name: name.clone(), value: value.clone() };
         let row = made.as_ref().or(stored.as_ref());
         let key = self.key.iter().filter_map(|(name, _)| row?.get_key_value(name).map(column)).collect();

@@ -38,8 +38,7 @@ async fn owned(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<Vec<(
             merchants.insert(payment, merchant);
         }
     }
-    let elsewhere: Vec<PaymentId> =
-        payments.into_iter().filter(|payment| !merchants.contains_key(payment)).collect();
+    let elsewhere: Vec<PaymentId> = payments.into_iter().filter(|payment| !merchants.contains_key(payment)).collect();
     if !elsewhere.is_empty() {
         merchants.extend(opened(connection, &elsewhere).await?);
     }

@@ -7,6 +7,7 @@ use wopay_domain::{MerchantId, RawJson, RecordedEvent, merchant, payment};
 
 use crate::decode::invalid;
 use crate::handler::FOLLOWER;
+use crate::model::ReadModel;
 use crate::page::{AsOf, as_of};
 
 /// An event in a merchant's feed.
@@ -30,7 +31,13 @@ pub async fn after(
 ) -> Result<AsOf<Vec<FeedRow>>, sqlx::Error> {
     let statement = "
         SELECT head.as_of_position, event.*
-        FROM (SELECT COALESCE((SELECT position FROM follower_checkpoints WHERE name = $1), 0) AS as_of_position) AS head
+        FROM (
+            SELECT COALESCE((
+                SELECT position
+                FROM follower_checkpoints
+                WHERE name = $1 AND EXISTS (SELECT FROM projection_versions WHERE model = $5)
+            ), 0) AS as_of_position
+        ) AS head
         LEFT JOIN LATERAL (
             SELECT own.feed_sequence, events.position, events.aggregate_type, events.aggregate_id, events.sequence,
                    events.event_type, events.event_version, events.payload::text AS payload,
@@ -50,6 +57,7 @@ pub async fn after(
         .bind(merchant.as_uuid())
         .bind(after_feed_sequence)
         .bind(i64::from(limit))
+        .bind(ReadModel::Feed.as_str())
         .fetch_all(pool)
         .await?;
     as_of(&rows, "feed_sequence", |row| {

@@ -1,4 +1,4 @@
-//! Writes `account_balances`, `ledger_postings`, `account_hours` and `assets`.
+//! Writes `account_balances`, `ledger_postings`, `account_days`, `account_hours` and `assets`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use wopay_domain::{Asset, AssetId};
 
 use super::balance::Balance;
 use super::lines::Booking;
-use super::store::{Stored, add_to_balances, add_to_hours, insert_lines};
+use super::store::{Stored, add_to_balances, add_to_days, add_to_hours, insert_lines};
 use crate::batch::Batch;
 use crate::decode::storable;
 use crate::error::{ApplyError, PoisonError};
@@ -41,7 +41,9 @@ async fn book(connection: &mut PgConnection, batch: &Batch<'_>, booking: &Bookin
     let ids: Vec<i64> = booking.lines.iter().map(|line| id(line.balance)).collect();
     let totals = booking.lines.iter().filter_map(|line| Some(before.get(line.balance)?.plus(&line.change)));
     insert_lines(connection, booking, &ids, totals).await?;
-    let ids: Vec<i64> = booking.hours.keys().map(|(balance, _, _)| id(*balance)).collect();
+    let ids: Vec<i64> = booking.days.keys().map(|(balance, _, _)| id(*balance)).collect();
+    add_to_days(connection, booking, &ids).await?;
+    let ids: Vec<i64> = booking.hours.keys().map(|(balance, _)| id(*balance)).collect();
     add_to_hours(connection, booking, &ids).await?;
     Ok(())
 }

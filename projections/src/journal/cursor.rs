@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use wopay_domain::{AssetId, Timestamp};
 use wopay_domain::ledger::Account;
+use wopay_domain::{AssetId, Timestamp};
 
 use crate::page::CursorError;
 

@@ -7,7 +7,7 @@ use wopay_domain::payment::PaymentEvent;
 use wopay_domain::{AssetId, LedgerEvent, Timestamp};
 
 use super::balance::Balance;
-use super::sql::hour;
+use super::sql::{day, hour};
 use crate::batch::{Batch, Entry};
 use crate::minor::MinorTotal;
 
@@ -17,12 +17,14 @@ const LINES_OF_EVENT: i64 = 256;
 /// What a batch books.
 #[derive(Default)]
 pub(super) struct Booking<'a> {
-    /// The balances that change. Lines and hours name them by their place here.
+    /// The balances that change. Lines, days and hours name them by their place here.
     pub(super) balances: Vec<Changed>,
     /// In the order of the ledger.
     pub(super) lines: Vec<Line<'a>>,
-    /// By balance, hour and event.
-    pub(super) hours: BTreeMap<(usize, Timestamp, &'a str), Hour>,
+    /// By balance, day and event.
+    pub(super) days: BTreeMap<(usize, Timestamp, &'a str), Span>,
+    /// By balance and hour.
+    pub(super) hours: BTreeMap<(usize, Timestamp), Span>,
     places: HashMap<(Account, AssetId), usize>,
 }
 
@@ -54,13 +56,25 @@ pub(super) struct Line<'a> {
     pub(super) change: Balance,
 }
 
-/// Lines that took effect in one hour.
+/// Lines that took effect in one span of time.
 #[derive(Default)]
-pub(super) struct Hour {
+pub(super) struct Span {
+    /// 0 until the first line.
     pub(super) first_position: i64,
     pub(super) last_position: i64,
     pub(super) posted_lines: i64,
     pub(super) change: Balance,
+}
+
+impl Span {
+    fn book(&mut self, line: &Line<'_>) {
+        if self.first_position == 0 {
+            self.first_position = line.position;
+        }
+        self.last_position = line.position;
+        self.posted_lines = self.posted_lines.saturating_add(i64::from(line.layer == Layer::Posted));
+        self.change.book(line.layer, line.side, line.releases, MinorTotal::from(line.amount));
+    }
 }
 
 impl<'a> Booking<'a> {
@@ -83,21 +97,26 @@ impl<'a> Booking<'a> {
             let id = position.saturating_mul(LINES_OF_EVENT).saturating_add(i64::from(line));
             let balance = self.place(posting.account, posting.amount.asset(), id);
             let Some(changed) = self.balances.get_mut(balance) else { continue };
-            let total = MinorTotal::from(amount);
             changed.position = position;
-            changed.change.book(layer, side, releases, total);
+            changed.change.book(layer, side, releases, MinorTotal::from(amount));
             let change = changed.change;
-            let hour = self.hours.entry((balance, hour(effective_at), event_type)).or_insert_with(|| Hour {
-                first_position: position,
-                ..Hour::default()
-            });
-            hour.last_position = position;
-            hour.posted_lines = hour.posted_lines.saturating_add(i64::from(layer == Layer::Posted));
-            hour.change.book(layer, side, releases, total);
             let recorded_at = entry.recorded.recorded_at;
-            self.lines.push(Line {
-                balance, position, line, layer, side, releases, event_type, amount, recorded_at, effective_at, change,
-            });
+            let line = Line {
+                balance,
+                position,
+                line,
+                layer,
+                side,
+                releases,
+                event_type,
+                amount,
+                recorded_at,
+                effective_at,
+                change,
+            };
+            self.days.entry((balance, day(effective_at), event_type)).or_default().book(&line);
+            self.hours.entry((balance, hour(effective_at))).or_default().book(&line);
+            self.lines.push(line);
         }
     }
 

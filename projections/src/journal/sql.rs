@@ -44,38 +44,64 @@ const TOTALS_KNOWN: &str = "
             COALESCE(earlier.pending_credit_minor, balance.pending_credit_minor) AS pending_credit
     ) AS totals";
 
-/// The sums of whole hours, and of the lines in hours that are cut: by the effective time, or by the position.
+/// The sums of whole days; of whole hours in days that are cut, by the effective time or by the position; and of the lines
+/// in hours that are cut.
 fn totals_effective() -> String {
     format!(
         "
     CROSS JOIN LATERAL (
+        WITH days AS MATERIALIZED (
+            SELECT
+                day,
+                day < moment.effective_day AND max(last_position) <= moment.position AS whole,
+                sum(posted_debit_minor) AS posted_debit,
+                sum(posted_credit_minor) AS posted_credit,
+                sum(pending_debit_minor) AS pending_debit,
+                sum(pending_credit_minor) AS pending_credit
+            FROM account_days
+            WHERE balance_id = balance.id AND day <= moment.effective_day AND first_position <= moment.position
+            GROUP BY day
+        ),
+        hours AS MATERIALIZED (
+            SELECT hour.*, hour.hour < moment.effective_hour AND hour.last_position <= moment.position AS whole
+            FROM days
+            CROSS JOIN LATERAL (
+                SELECT *
+                FROM account_hours AS hour
+                WHERE hour.balance_id = balance.id
+                  AND hour.hour >= days.day AND hour.hour < days.day + interval '24 hours'
+                  AND hour.hour <= moment.effective_hour AND hour.first_position <= moment.position
+                OFFSET 0
+            ) AS hour
+            WHERE NOT days.whole
+        )
         SELECT
             COALESCE(sum(part.posted_debit), 0) AS posted_debit,
             COALESCE(sum(part.posted_credit), 0) AS posted_credit,
             COALESCE(sum(part.pending_debit), 0) AS pending_debit,
             COALESCE(sum(part.pending_credit), 0) AS pending_credit
         FROM (
-            SELECT hour.posted_debit_minor, hour.posted_credit_minor, hour.pending_debit_minor, hour.pending_credit_minor
-            FROM account_hours AS hour
-            WHERE hour.balance_id = balance.id
-              AND hour.hour < moment.effective_hour AND hour.last_position <= moment.position
+            SELECT posted_debit, posted_credit, pending_debit, pending_credit
+            FROM days
+            WHERE whole
+            UNION ALL
+            SELECT posted_debit_minor, posted_credit_minor, pending_debit_minor, pending_credit_minor
+            FROM hours
+            WHERE whole
             UNION ALL
             SELECT line.*
-            FROM account_hours AS hour
+            FROM hours
             CROSS JOIN LATERAL (
                 SELECT {DONE_BY_LINE}
                 FROM ledger_postings AS line
-                WHERE line.balance_id = hour.balance_id
-                  AND line.position BETWEEN hour.first_position AND LEAST(hour.last_position, moment.position)
-                  AND line.event_type = hour.event_type
-                  AND line.effective_at >= hour.hour AND line.effective_at < hour.hour + interval '1 hour'
+                WHERE line.balance_id = balance.id
+                  AND line.position BETWEEN hours.first_position AND LEAST(hours.last_position, moment.position)
+                  AND line.effective_at >= hours.hour AND line.effective_at < hours.hour + interval '1 hour'
                   AND (line.effective_at, line.position, line.line)
                       <= (moment.effective_at, moment.effective_position, moment.effective_line)
                 OFFSET 0
             ) AS line
-            WHERE hour.balance_id = balance.id
-              AND hour.hour <= moment.effective_hour AND hour.first_position <= moment.position
-              AND NOT (hour.hour < moment.effective_hour AND hour.last_position <= moment.position)
+            WHERE NOT hours.whole
         ) AS part (posted_debit, posted_credit, pending_debit, pending_credit)
     ) AS totals"
     )
@@ -109,6 +135,7 @@ pub(super) fn push_moment(query: &mut QueryBuilder<'_, Postgres>, until: &Until)
     let Until { moment, line } = until;
     query.push("(SELECT ").push_bind(moment.position).push("::bigint AS position, ");
     query.push_bind(moment.effective).push("::timestamptz AS effective_at, ");
+    query.push("date_trunc('day', ").push_bind(moment.effective).push("::timestamptz, 'UTC') AS effective_day, ");
     query.push("date_trunc('hour', ").push_bind(moment.effective).push("::timestamptz, 'UTC') AS effective_hour, ");
     query.push_bind(line.map_or(i64::MAX, |line| line.position)).push("::bigint AS effective_position, ");
     query.push_bind(line.map_or(i16::MAX, |line| line.line)).push("::smallint AS effective_line) AS moment");
@@ -156,7 +183,15 @@ fn push_merchant(query: &mut QueryBuilder<'_, Postgres>, merchant: MerchantId) {
 
 /// The hour (UTC) of a moment.
 pub(super) fn hour(moment: Timestamp) -> Timestamp {
-    let seconds = moment.timestamp();
-    let hour = seconds.saturating_sub(seconds.rem_euclid(3600));
-    Timestamp::from_timestamp(hour, 0).unwrap_or(moment)
+    truncated(moment, 3600)
+}
+
+/// The day (UTC) of a moment.
+pub(super) fn day(moment: Timestamp) -> Timestamp {
+    truncated(moment, 24 * 3600)
+}
+
+fn truncated(moment: Timestamp, seconds: i64) -> Timestamp {
+    let start = moment.timestamp().div_euclid(seconds).saturating_mul(seconds);
+    Timestamp::from_timestamp(start, 0).unwrap_or(moment)
 }

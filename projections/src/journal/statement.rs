@@ -198,14 +198,8 @@ impl Walk<'_> {
     async fn chunk(&self, after: &LineCursor) -> Result<Vec<EntryRow>, sqlx::Error> {
         let limit = i64::try_from(self.wanted).unwrap_or(i64::MAX);
         let mut query = lines_query();
-        query.push("SELECT line.* FROM (SELECT hour, min(first_position) AS first_position, ");
-        query.push("max(last_position) AS last_position FROM account_hours WHERE balance_id = ");
-        query.push_bind(self.balance_id).push(" AND hour >= ").push_bind(hour(after.effective_at));
-        if let Some(last) = self.last.effective {
-            query.push(" AND hour <= ").push_bind(last);
-        }
-        query.push(" AND first_position <= ").push_bind(self.last.position);
-        query.push(" GROUP BY hour) AS hour CROSS JOIN LATERAL (SELECT * FROM ledger_postings AS line");
+        query
+            .push("SELECT line.* FROM account_hours AS hour CROSS JOIN LATERAL (SELECT * FROM ledger_postings AS line");
         query.push(" WHERE line.balance_id = ").push_bind(self.balance_id);
         query.push(" AND line.position BETWEEN hour.first_position AND LEAST(hour.last_position, ");
         query.push_bind(self.last.position).push(") AND line.effective_at >= hour.hour");
@@ -216,7 +210,13 @@ impl Walk<'_> {
         query.push(" AND (line.effective_at, line.position, line.line) > (").push_bind(after.effective_at);
         query.push(", ").push_bind(after.position).push(", ").push_bind(after.line);
         query.push(") ORDER BY line.effective_at, line.position, line.line LIMIT ").push_bind(limit);
-        query.push(") AS line ORDER BY hour.hour, line.effective_at, line.position, line.line LIMIT ");
+        query.push(") AS line WHERE hour.balance_id = ").push_bind(self.balance_id);
+        query.push(" AND hour.hour >= ").push_bind(hour(after.effective_at));
+        if let Some(last) = self.last.effective {
+            query.push(" AND hour.hour <= ").push_bind(last);
+        }
+        query.push(" AND hour.first_position <= ").push_bind(self.last.position);
+        query.push(" ORDER BY hour.hour, line.effective_at, line.position, line.line LIMIT ");
         query.push_bind(limit).push(LINES_END).push(" ORDER BY line.effective_at, line.position, line.line");
         query.build().fetch_all(self.pool).await?.iter().map(entry).collect()
     }

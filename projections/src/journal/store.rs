@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sqlx::{PgConnection, Row};
 
 use super::balance::Balance;
-use super::lines::Booking;
+use super::lines::{Booking, Span};
 
 /// A balance as it stands after a batch.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +118,41 @@ pub(super) async fn insert_lines(
     Ok(())
 }
 
+/// Adds a batch to the days.
+pub(super) async fn add_to_days(
+    connection: &mut PgConnection,
+    booking: &Booking<'_>,
+    ids: &[i64],
+) -> Result<(), sqlx::Error> {
+    let statement = "
+        INSERT INTO account_days AS stored (
+            balance_id, first_position, last_position, day, event_type, posted_lines,
+            posted_debit_minor, posted_credit_minor, pending_debit_minor, pending_credit_minor)
+        SELECT balance_id, first_position, last_position, day, event_type, posted_lines,
+               posted_debit::numeric, posted_credit::numeric, pending_debit::numeric, pending_credit::numeric
+        FROM unnest(
+            $1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[],
+            $9::text[], $10::bigint[])
+        AS changed (
+            balance_id, first_position, last_position, posted_debit, posted_credit, pending_debit, pending_credit, day,
+            event_type, posted_lines)
+        ON CONFLICT (balance_id, day, event_type) DO UPDATE
+        SET last_position        = EXCLUDED.last_position,
+            posted_lines         = stored.posted_lines + EXCLUDED.posted_lines,
+            posted_debit_minor   = stored.posted_debit_minor + EXCLUDED.posted_debit_minor,
+            posted_credit_minor  = stored.posted_credit_minor + EXCLUDED.posted_credit_minor,
+            pending_debit_minor  = stored.pending_debit_minor + EXCLUDED.pending_debit_minor,
+            pending_credit_minor = stored.pending_credit_minor + EXCLUDED.pending_credit_minor";
+    let days = &booking.days;
+    bind_spans(sqlx::query(statement), ids, days.values())
+        .bind(days.keys().map(|(_, day, _)| *day).collect::<Vec<_>>())
+        .bind(days.keys().map(|(_, _, event_type)| *event_type).collect::<Vec<_>>())
+        .bind(days.values().map(|day| day.posted_lines).collect::<Vec<_>>())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// Adds a batch to the hours.
 pub(super) async fn add_to_hours(
     connection: &mut PgConnection,
@@ -126,32 +161,33 @@ pub(super) async fn add_to_hours(
 ) -> Result<(), sqlx::Error> {
     let statement = "
         INSERT INTO account_hours AS stored (
-            balance_id, hour, event_type, first_position, last_position, posted_lines,
+            balance_id, first_position, last_position, hour,
             posted_debit_minor, posted_credit_minor, pending_debit_minor, pending_credit_minor)
-        SELECT balance_id, hour, event_type, first_position, last_position, posted_lines,
+        SELECT balance_id, first_position, last_position, hour,
                posted_debit::numeric, posted_credit::numeric, pending_debit::numeric, pending_credit::numeric
         FROM unnest(
-            $1::bigint[], $2::timestamptz[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::text[],
-            $9::text[], $10::text[])
+            $1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[])
         AS changed (
-            balance_id, hour, event_type, first_position, last_position, posted_lines,
-            posted_debit, posted_credit, pending_debit, pending_credit)
-        ON CONFLICT (balance_id, hour, event_type) DO UPDATE
+            balance_id, first_position, last_position, posted_debit, posted_credit, pending_debit, pending_credit, hour)
+        ON CONFLICT (balance_id, hour) DO UPDATE
         SET last_position        = EXCLUDED.last_position,
-            posted_lines         = stored.posted_lines + EXCLUDED.posted_lines,
             posted_debit_minor   = stored.posted_debit_minor + EXCLUDED.posted_debit_minor,
             posted_credit_minor  = stored.posted_credit_minor + EXCLUDED.posted_credit_minor,
             pending_debit_minor  = stored.pending_debit_minor + EXCLUDED.pending_debit_minor,
             pending_credit_minor = stored.pending_credit_minor + EXCLUDED.pending_credit_minor";
     let hours = &booking.hours;
-    let query = sqlx::query(statement)
-        .bind(ids)
-        .bind(hours.keys().map(|(_, hour, _)| *hour).collect::<Vec<_>>())
-        .bind(hours.keys().map(|(_, _, event_type)| *event_type).collect::<Vec<_>>())
-        .bind(hours.values().map(|hour| hour.first_position).collect::<Vec<_>>())
-        .bind(hours.values().map(|hour| hour.last_position).collect::<Vec<_>>())
-        .bind(hours.values().map(|hour| hour.posted_lines).collect::<Vec<_>>());
-    let totals: Totals = hours.values().map(|hour| hour.change).collect();
-    totals.bind(query).execute(connection).await?;
+    bind_spans(sqlx::query(statement), ids, hours.values())
+        .bind(hours.keys().map(|(_, hour)| *hour).collect::<Vec<_>>())
+        .execute(connection)
+        .await?;
     Ok(())
+}
+
+/// Binds `$1` to `$7`.
+fn bind_spans<'q>(query: Query<'q>, ids: &'q [i64], spans: impl Iterator<Item = &'q Span> + Clone) -> Query<'q> {
+    let query = query
+        .bind(ids)
+        .bind(spans.clone().map(|span| span.first_position).collect::<Vec<_>>())
+        .bind(spans.clone().map(|span| span.last_position).collect::<Vec<_>>());
+    spans.map(|span| span.change).collect::<Totals>().bind(query)
 }

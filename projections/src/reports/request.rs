@@ -8,7 +8,9 @@ use sqlx::{PgPool, Postgres, QueryBuilder, Row};
 use uuid::Uuid;
 use wopay_domain::{AssetId, ChainName, MerchantId, Timestamp};
 
-use crate::as_of::{AsOfPoint, Moment, Period, QueryError, Scope, TimeAxis, askable, just_before, last_before, resolve};
+use crate::as_of::{
+    AsOfPoint, Moment, Period, QueryError, Scope, TimeAxis, askable, just_before, last_before, resolve,
+};
 use crate::page::CursorError;
 
 /// How long a row's period is.
@@ -112,7 +114,9 @@ impl FromStr for ReportCursor {
         let mut parts = text.splitn(3, '~');
         let mut next = || parts.next().ok_or(CursorError);
         let micros = i64::from_str_radix(next()?, 16).map_err(|_| CursorError)?;
-        let starts_at = Timestamp::from_timestamp_micros(micros).ok_or(CursorError)?;
+        // No report begins before 1970, and Postgres refuses much earlier times.
+        let starts_at = Timestamp::from_timestamp_micros(micros).filter(|at| *at >= Timestamp::UNIX_EPOCH);
+        let starts_at = starts_at.ok_or(CursorError)?;
         let merchant = match next()? {
             "" => None,
             merchant => Some(merchant.parse().map_err(|_| CursorError)?),
@@ -210,7 +214,7 @@ mod tests {
             let cursor = ReportCursor { starts_at, merchant, asset: "bsc/native".parse().unwrap() };
             assert_eq!(cursor.to_string().parse(), Ok(cursor));
         }
-        for text in ["", "1", "1~", "1~x~bsc/native", "1~~", "z~~bsc/native"] {
+        for text in ["", "1", "1~", "1~x~bsc/native", "1~~", "z~~bsc/native", "-7000000000000000~~bsc/native"] {
             assert_eq!(text.parse::<ReportCursor>(), Err(CursorError), "{text}");
         }
     }

@@ -86,9 +86,9 @@ fn statement<'a>(
     );
     match request.period.axis {
         TimeAxis::Effective => {
-            push_whole_hours(&mut query, request, bounds);
+            push_whole_days(&mut query, request, bounds);
             query.push(" UNION ALL ");
-            push_cut_hours(&mut query, request, bounds);
+            push_cut_days(&mut query, request, bounds);
         }
         TimeAxis::Recorded => push_positions(&mut query, request, bounds),
     }
@@ -122,52 +122,53 @@ fn push_bounds(query: &mut QueryBuilder<'_, Postgres>, bounds: &Bounds) {
 
 /// Conditions on `balance`: what is owed to merchants.
 fn push_balances(query: &mut QueryBuilder<'_, Postgres>, request: &ReportRequest) {
-    query.push(" balance.account >= 'merchant:' AND balance.account < 'merchant;' AND balance.account LIKE '%:payable'");
+    query
+        .push(" balance.account >= 'merchant:' AND balance.account < 'merchant;' AND balance.account LIKE '%:payable'");
     for merchant in request.merchants() {
         query.push(" AND balance.account = ").push_bind(format!("merchant:{merchant}:payable"));
     }
     request.push_assets(query);
 }
 
-/// An hour that lies in the period as a whole, and whose lines all stand before the moment.
-const WHOLE: &str = "hour.hour >= bounds.effective_from
-    AND hour.hour + interval '1 hour' - interval '1 microsecond' <= bounds.effective_last
-    AND hour.last_position <= bounds.last_position";
+/// A day that lies in the period as a whole, and whose lines all stand before the moment.
+const WHOLE: &str = "day.day >= bounds.effective_from
+    AND day.day + interval '24 hours' - interval '1 microsecond' <= bounds.effective_last
+    AND day.last_position <= bounds.last_position";
 
-fn push_whole_hours(query: &mut QueryBuilder<'_, Postgres>, request: &ReportRequest, bounds: &Bounds) {
-    push_source(query, request, "hour.hour");
-    query.push("hour.event_type, hour.posted_lines, hour.posted_debit_minor + hour.posted_credit_minor");
+fn push_whole_days(query: &mut QueryBuilder<'_, Postgres>, request: &ReportRequest, bounds: &Bounds) {
+    push_source(query, request, "day.day");
+    query.push("day.event_type, day.posted_lines, day.posted_debit_minor + day.posted_credit_minor");
     push_bounds(query, bounds);
     query.push("JOIN account_balances AS balance ON");
     push_balances(query, request);
     query.push(format!(
-        " JOIN account_hours AS hour ON hour.balance_id = balance.id
-          WHERE hour.event_type IN {EVENTS} AND {WHOLE}"
+        " JOIN account_days AS day ON day.balance_id = balance.id
+          WHERE day.event_type IN {EVENTS} AND {WHOLE}"
     ));
 }
 
-fn push_cut_hours(query: &mut QueryBuilder<'_, Postgres>, request: &ReportRequest, bounds: &Bounds) {
+fn push_cut_days(query: &mut QueryBuilder<'_, Postgres>, request: &ReportRequest, bounds: &Bounds) {
     push_source(query, request, "line.effective_at");
-    query.push("hour.event_type, 1, line.amount_minor");
+    query.push("day.event_type, 1, line.amount_minor");
     push_bounds(query, bounds);
     query.push("JOIN account_balances AS balance ON");
     push_balances(query, request);
     query.push(format!(
-        " JOIN account_hours AS hour ON hour.balance_id = balance.id
+        " JOIN account_days AS day ON day.balance_id = balance.id
           CROSS JOIN LATERAL (
               SELECT line.effective_at, line.amount_minor
               FROM ledger_postings AS line
-              WHERE line.balance_id = hour.balance_id
-                AND line.position BETWEEN hour.first_position AND LEAST(hour.last_position, bounds.last_position)
-                AND line.event_type = hour.event_type AND line.layer = 'posted'
-                AND line.effective_at >= GREATEST(hour.hour, bounds.effective_from)
-                AND line.effective_at < hour.hour + interval '1 hour'
+              WHERE line.balance_id = day.balance_id
+                AND line.position BETWEEN day.first_position AND LEAST(day.last_position, bounds.last_position)
+                AND line.event_type = day.event_type AND line.layer = 'posted'
+                AND line.effective_at >= GREATEST(day.day, bounds.effective_from)
+                AND line.effective_at < day.day + interval '24 hours'
                 AND line.effective_at <= bounds.effective_last
               OFFSET 0
           ) AS line
-          WHERE hour.event_type IN {EVENTS} AND hour.posted_lines > 0
-            AND hour.hour > bounds.effective_from - interval '1 hour' AND hour.hour <= bounds.effective_last
-            AND hour.first_position <= bounds.last_position AND NOT ({WHOLE})"
+          WHERE day.event_type IN {EVENTS} AND day.posted_lines > 0
+            AND day.day > bounds.effective_from - interval '24 hours' AND day.day <= bounds.effective_last
+            AND day.first_position <= bounds.last_position AND NOT ({WHOLE})"
     ));
 }
 

@@ -216,31 +216,32 @@ fn net_volume_is_what_merchants_are_owed() {
     let mut runner = TestRunner::new(Config { cases: 24, failure_persistence: None, ..Config::default() });
     let index = any::<prop::sample::Index>;
     let strategy = (steps(), index(), index(), -1_i64..2, any::<bool>());
-    let property = |(steps, position, cut, micros, recorded): (Vec<_>, prop::sample::Index, prop::sample::Index, _, _)| {
-        runtime.block_on(async {
-            let mut ledger = TestLedger::new().await;
-            run(&mut ledger.book, &steps);
-            ledger.project().await;
-            let events = ledger.events().await;
-            let point = AsOfPoint::position(i64::try_from(position.index(events.len() + 1)).unwrap());
-            let event = cut.get(&events);
-            let effective_at = ledger::effective_at(&event.decode().unwrap());
-            let cut = if recorded { event.recorded_at } else { effective_at };
-            let cut = Timestamp::from_timestamp_micros(cut.timestamp_micros() + micros).unwrap();
-            let axis = if recorded { TimeAxis::Recorded } else { TimeAxis::Effective };
-            let expected = payable(&ledger.pool, point).await;
-            let mut parts = Vec::new();
-            for (from, to) in [(None, Some(cut)), (Some(cut), None)] {
-                let request = ReportRequest {
-                    period: Period { axis, from, to },
-                    as_of: point,
-                    ..request(Granularity::Day, GroupBy::Merchant)
-                };
-                parts.extend(volume(&ledger.pool, &request, 2).await);
-            }
-            assert_eq!(nets(parts), expected, "{axis:?} cut at {cut}, {point:?}");
-        });
-        Ok(())
-    };
+    let property =
+        |(steps, position, cut, micros, recorded): (Vec<_>, prop::sample::Index, prop::sample::Index, _, _)| {
+            runtime.block_on(async {
+                let mut ledger = TestLedger::new().await;
+                run(&mut ledger.book, &steps);
+                ledger.project().await;
+                let events = ledger.events().await;
+                let point = AsOfPoint::position(i64::try_from(position.index(events.len() + 1)).unwrap());
+                let event = cut.get(&events);
+                let effective_at = ledger::effective_at(&event.decode().unwrap());
+                let cut = if recorded { event.recorded_at } else { effective_at };
+                let cut = Timestamp::from_timestamp_micros(cut.timestamp_micros() + micros).unwrap();
+                let axis = if recorded { TimeAxis::Recorded } else { TimeAxis::Effective };
+                let expected = payable(&ledger.pool, point).await;
+                let mut parts = Vec::new();
+                for (from, to) in [(None, Some(cut)), (Some(cut), None)] {
+                    let request = ReportRequest {
+                        period: Period { axis, from, to },
+                        as_of: point,
+                        ..request(Granularity::Day, GroupBy::Merchant)
+                    };
+                    parts.extend(volume(&ledger.pool, &request, 2).await);
+                }
+                assert_eq!(nets(parts), expected, "{axis:?} cut at {cut}, {point:?}");
+            });
+            Ok(())
+        };
     runner.run(&strategy, property).unwrap();
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use wopay_audit::PublicKey;
 use wopay_audit::export::{ExportOptions, Exported, export};
 use wopay_audit::replay::Moment;
 
@@ -33,6 +34,11 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "FILE")]
     trusted: Option<PathBuf>,
 
+    /// The log's public key, as `wopay audit key` prints it [default: this installation's own, which takes the master
+    /// key].
+    #[arg(long, value_name = "KEY")]
+    key: Option<PublicKey>,
+
     /// Print the manifest as JSON.
     #[arg(long)]
     json: bool,
@@ -48,7 +54,7 @@ pub(super) async fn run(args: Args, loaded: Loaded) -> anyhow::Result<bool> {
     let bar = LogBar::new();
     let options = ExportOptions { from: args.from, to: args.to, out: args.out.clone(), trusted };
     let exported = async {
-        let keys = trusted_keys(&read.config, &[])?;
+        let keys = trusted_keys(&read.config, args.key.as_slice())?;
         let key = keys.first().context("no public key")?;
         let exported = export(&read.pool, key, &options, |progress| bar.show(progress)).await;
         exported.context("nothing was exported that can be relied on")

@@ -11,7 +11,7 @@ use crate::keys;
 /// # Errors
 /// When the master key is not to be had.
 pub(super) fn run(loaded: &Loaded) -> anyhow::Result<bool> {
-    let master = keys::master_key(&loaded.config)?;
+    let master = keys::existing_master_key(&loaded.config)?;
     print_line(&AuditKey::derive(&master, &loaded.config.audit_origin())?.public().to_string());
     Ok(true)
 }

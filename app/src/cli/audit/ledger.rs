@@ -32,7 +32,7 @@ impl ReadLedger {
         let config = loaded.config;
         let services = services::start(&config, Need::Database).await?;
         let database = Database::new(&services.database, &config)?;
-        database.prepare().await?;
+        database.prepare_to_read().await?;
         let pool = database.connect(CONNECTIONS_MAX).await?;
         Ok(Self { config, pool, database, services })
     }
@@ -63,6 +63,7 @@ pub(super) fn trusted_keys(config: &Config, named: &[PublicKey]) -> anyhow::Resu
     if !named.is_empty() {
         return Ok(named.to_vec());
     }
-    let master = keys::master_key(config).context("name the log's public key with --key, or give the master key")?;
+    let master =
+        keys::existing_master_key(config).context("name the log's public key with --key, or give the master key")?;
     Ok(vec![AuditKey::derive(&master, &config.audit_origin())?.public().clone()])
 }

@@ -55,6 +55,16 @@ pub(super) enum Command {
 }
 
 impl Command {
+    /// Runs what needs no configuration, not even a readable one: who checks a proof may have nothing else of ours.
+    pub(super) fn run_offline(&self) -> Option<anyhow::Result<()>> {
+        let checked = match self {
+            Self::CheckProof(args) => check_proof::run(args),
+            Self::CheckExport(args) => check_export::run(args),
+            _ => return None,
+        };
+        Some(checked.map(end))
+    }
+
     pub(super) async fn run(self, loaded: Loaded) -> anyhow::Result<()> {
         let is_as_it_should_be = match self {
             Self::Verify(args) => verify::run(args, loaded).await?,
@@ -69,10 +79,15 @@ impl Command {
             Self::WhatIf(args) => what_if::run(args, loaded).await?,
             Self::Reconcile(args) => reconcile::run(args, loaded).await?,
         };
-        if !is_as_it_should_be {
-            let _ = std::io::stdout().flush();
-            std::process::exit(NOT_AS_IT_SHOULD_BE);
-        }
+        end(is_as_it_should_be);
         Ok(())
+    }
+}
+
+/// Ends the process if something is not as it should be.
+fn end(is_as_it_should_be: bool) {
+    if !is_as_it_should_be {
+        let _ = std::io::stdout().flush();
+        std::process::exit(NOT_AS_IT_SHOULD_BE);
     }
 }

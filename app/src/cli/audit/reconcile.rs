@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use wopay_audit::reconcile::{
     AssetTotal, ChainBalances, Difference, DifferenceKind, ReconcileProgress, ReconcileScope, Reconciliation,
@@ -134,7 +134,8 @@ fn print(compared: &Reconciliation, spec: &ChainSpec) {
     if hidden > 0 {
         line(&format!("… and {hidden} more."));
     }
-    line(&format!("Ledger and chain differ in {} accounts.", compared.differences_total));
+    let accounts = if compared.differences_total == 1 { "account" } else { "accounts" };
+    line(&format!("Ledger and chain differ in {} {accounts}.", compared.differences_total));
 }
 
 fn totals(totals: &[AssetTotal], assets: &HashMap<&AssetId, &Asset>) -> String {
@@ -177,7 +178,7 @@ fn differences(differences: &[Difference], assets: &HashMap<&AssetId, &Asset>) -
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_preset(presets::NOTHING);
     table.set_header(header);
     let amounts = |header: &str| !matches!(header, "Address" | "Payment" | "Asset" | "");
     for (column, header) in table.column_iter_mut().zip(header) {

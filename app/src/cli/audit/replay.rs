@@ -120,7 +120,10 @@ fn show_ledger(replay: &LedgerReplay, json: bool) -> anyhow::Result<bool> {
     let assets: BTreeMap<&AssetId, &Asset> = replay.assets.iter().map(|asset| (&asset.id, asset)).collect();
     if !replay.balances.is_empty() {
         print_line(&format!("\nBalances\n{}", balances(replay, &assets)));
-        print_line(&format!("\nTrial balance\n{}", trial_balance(replay, &assets)));
+        print_line(&format!(
+            "\nTrial balance: all that was ever booked, in `pending` also what was released since\n{}",
+            trial_balance(replay, &assets)
+        ));
     }
     if replay.is_balanced {
         print_line("\nDebits equal credits, in every entry and over all accounts.");

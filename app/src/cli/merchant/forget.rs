@@ -17,7 +17,7 @@ The events stay: payments, amounts and addresses are still in the books, and the
 Copies in backups are not reached: see docs/decisions/0019-forgetting.md.";
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Forget {
+pub(in crate::cli) struct Forget {
     /// The merchant.
     merchant: MerchantId,
     /// Do not ask.

@@ -69,10 +69,31 @@ impl TestLedger {
     }
 
     pub(crate) async fn with_profiles<P: Profiles>(profiles: impl FnOnce(&PgPool) -> P) -> Self {
-        let database = wopay_testkit::database().await;
+        Self::on_with(wopay_testkit::database().await, profiles)
+    }
+
+    /// In a database that somebody else has made.
+    pub(crate) fn on(database: TestDatabase) -> Self {
+        Self::on_with(database, |_| NoProfiles)
+    }
+
+    fn on_with<P: Profiles>(database: TestDatabase, profiles: impl FnOnce(&PgPool) -> P) -> Self {
         let pool = database.pool.clone();
         let handler = Projections::new(std::sync::Arc::new(profiles(&pool)));
         Self { pool, book: Book::default(), handler, _database: database }
+    }
+
+    /// Makes the payments of the book again from what is recorded.
+    pub(crate) fn reload(&mut self, events: &[RecordedEvent]) {
+        self.book = Book::default();
+        for recorded in events {
+            if let LedgerEvent::Payment(event) = recorded.decode().unwrap() {
+                let id = recorded.aggregate_id.parse().unwrap();
+                let (state, sequence) = self.book.payments.entry(id).or_default();
+                payment::evolve(state, event);
+                *sequence = recorded.sequence;
+            }
+        }
     }
 
     /// Writes the events that the book has decided.

@@ -11,8 +11,8 @@ use super::ledger::Book;
 
 const MERCHANTS: u8 = 3;
 const PAYMENTS: u8 = 5;
-/// More than an hour, in blocks: deposits take effect in several hours, and the wrong way round.
-const BLOCKS_APART: u32 = 400;
+/// Blocks of two hours and two days: deposits take effect in several of both, and the wrong way round.
+const BLOCKS: [u32; 3] = [0, 400, 4_000];
 
 /// Something that happens. What the rules refuse does not happen.
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +91,7 @@ fn take(book: &mut Book, second: u32, step: Step) {
             let minor = if wide { u128::MAX } else { 1_000_000 };
             let mut create = create(payment_id(payment), merchant, &format!("order {payment}"), minor, now);
             // Block 2 is late, blocks 0 and 1 are not.
-            create.terms.expires_at = now.max(block(BLOCKS_APART, 0).time + std::time::Duration::from_secs(1));
+            create.terms.expires_at = now.max(block(BLOCKS[1], 0).time + std::time::Duration::from_secs(1));
             create.terms.expires_at += std::time::Duration::from_micros(1);
             create.terms.policy.late_deposits = if hold_late { LateDeposits::Hold } else { LateDeposits::Accept };
             book.payment(payment_id(payment), PaymentCommand::Create(Box::new(create))).ok();
@@ -105,7 +105,7 @@ fn take(book: &mut Book, second: u32, step: Step) {
             let amount = deposit_amount(payment, deposit, number, fork);
             // One transaction pays several payments: the leg tells them apart.
             let key = (u32::from(deposit), u32::from(payment));
-            let mut report = report(key, u64::from(revision), amount, block(u32::from(number) * BLOCKS_APART, fork), stage);
+            let mut report = report(key, u64::from(revision), amount, block(BLOCKS[usize::from(number)], fork), stage);
             report.at = now;
             book.payment(payment_id(payment), PaymentCommand::ObserveDeposit(Box::new(report))).ok();
         }
@@ -161,11 +161,9 @@ fn take_merchant(book: &mut Book, second: u32, step: Step) {
         }
         Step::Suspend { merchant } => (merchant, MerchantCommand::Suspend { reason: "risk".to_owned(), at: now }),
         Step::Reinstate { merchant } => (merchant, MerchantCommand::Reinstate { at: now }),
-        Step::Open { .. }
-        | Step::Deposit { .. }
-        | Step::Expire { .. }
-        | Step::Cancel { .. }
-        | Step::Refund { .. } => return,
+        Step::Open { .. } | Step::Deposit { .. } | Step::Expire { .. } | Step::Cancel { .. } | Step::Refund { .. } => {
+            return;
+        }
     };
     book.merchant(merchant_id(u128::from(merchant)), command).ok();
 }
