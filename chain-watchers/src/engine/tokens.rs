@@ -130,7 +130,8 @@ impl ChainWatcher {
     /// Whether a token is noted as watched that this watcher does not look for. Asked under the cursor's lock.
     pub(super) async fn misses_tokens(&self, conn: &mut PgConnection) -> Result<bool, StoreError> {
         let noted = store::watched(conn, &self.settings.chain).await?;
-        let missing = noted.iter().find(|noted| self.settings.least.keys().all(|known| known.as_str() != noted.as_str()));
+        let missing =
+            noted.iter().find(|noted| self.settings.least.keys().all(|known| known.as_str() != noted.as_str()));
         if let Some(token) = missing {
             info!(chain = %self.settings.chain, token, "waiting to be told of a token that others watch");
         }

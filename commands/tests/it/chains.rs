@@ -39,7 +39,11 @@ async fn note_watched(pool: &PgPool, asset: &AssetId) {
         .execute(pool)
         .await
         .unwrap();
-    sqlx::query("SELECT pg_notify('wopay_merchants', 'chain:' || $1)").bind(chain().as_str()).execute(pool).await.unwrap();
+    sqlx::query("SELECT pg_notify('wopay_merchants', 'chain:' || $1)")
+        .bind(chain().as_str())
+        .execute(pool)
+        .await
+        .unwrap();
 }
 
 async fn until(catalog: &LiveCatalog, what: &str, wanted: impl Fn(&ChainCatalog) -> bool) {
@@ -59,7 +63,8 @@ async fn the_catalogue_follows_changes_that_another_process_makes() {
 
     let usdt = asset();
     assert_eq!(add(&elsewhere, usdt.clone()).await.unwrap(), Some(1));
-    until(&catalog, "the token, not watched yet", |now| now.closed(&chain(), &usdt.id) == Some(Closed::NotWatched)).await;
+    until(&catalog, "the token, not watched yet", |now| now.closed(&chain(), &usdt.id) == Some(Closed::NotWatched))
+        .await;
     assert_eq!(catalog.current().get("ethereum").unwrap().assets.len(), 2);
     note_watched(&database.pool, &usdt.id).await;
     until(&catalog, "the token to be open", |now| now.closed(&chain(), &usdt.id).is_none()).await;

@@ -4,8 +4,8 @@ use super::command::{AddToken, ChainCommand};
 use super::error::ChainError;
 use super::event::{ChainEvent, ChainPaused, ChainResumed, TokenAdded, TokenPaused, TokenResumed};
 use super::state::Chain;
-use crate::money::{Asset, AssetId, MAX_DECIMALS};
 use crate::ChainName;
+use crate::money::{Asset, AssetId, MAX_DECIMALS};
 
 /// The longest reason, in characters.
 pub const REASON_CHARS_MAX: usize = 255;

@@ -59,12 +59,15 @@ async fn ask_nodes(loaded: &Loaded, spec: &ChainSpec, token: &Asset) -> anyhow::
     let endpoints: Vec<_> = reports.iter().flat_map(|report| &report.endpoints).collect();
     let problems: Vec<String> = endpoints
         .iter()
-        .flat_map(|endpoint| endpoint.problems.iter().map(|problem| format!("{} at {}: {problem}", spec.name, endpoint.endpoint)))
+        .flat_map(|endpoint| {
+            endpoint.problems.iter().map(|problem| format!("{} at {}: {problem}", spec.name, endpoint.endpoint))
+        })
         .collect();
     if !problems.is_empty() {
         bail!("the token was not added:\n{}", problems.join("\n"));
     }
-    let named = endpoints.iter().flat_map(|endpoint| &endpoint.tokens).find_map(|token| token.symbol_on_chain.as_deref());
+    let named =
+        endpoints.iter().flat_map(|endpoint| &endpoint.tokens).find_map(|token| token.symbol_on_chain.as_deref());
     if let Some(named) = named.filter(|named| *named != token.symbol) {
         print_line(&format!("The contract calls itself {named:?}; payments name it {:?}.", token.symbol));
     }

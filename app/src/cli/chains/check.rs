@@ -20,8 +20,7 @@ pub(super) async fn run(loaded: Loaded, json: bool) -> anyhow::Result<()> {
     let config = loaded.config.clone();
     let catalog = accepted(loaded).await?;
     let chains = config.chains.iter();
-    let watched: Vec<_> =
-        chains.filter_map(|(name, chain)| Some(watcher_config(catalog.get(name)?, chain))).collect();
+    let watched: Vec<_> = chains.filter_map(|(name, chain)| Some(watcher_config(catalog.get(name)?, chain))).collect();
     if watched.is_empty() {
         bail!("no chain is configured: add a [chains.<name>] table");
     }

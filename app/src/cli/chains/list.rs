@@ -114,7 +114,16 @@ fn table(rows: &[ChainRow<'_>]) -> String {
         return "No chain is configured: add a [chains.<name>] table.".to_owned();
     }
     let mut table = Table::new();
-    table.load_preset(NOTHING).set_header(["CHAIN", "KIND", "CONFIRMATIONS", "ASSET", "CONTRACT", "DECIMALS", "FROM", "STATE"]);
+    table.load_preset(NOTHING).set_header([
+        "CHAIN",
+        "KIND",
+        "CONFIRMATIONS",
+        "ASSET",
+        "CONTRACT",
+        "DECIMALS",
+        "FROM",
+        "STATE",
+    ]);
     for row in rows {
         for asset in &row.assets {
             let from = match (asset.added_at, asset.watched_from_block) {

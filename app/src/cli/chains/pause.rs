@@ -59,7 +59,11 @@ impl Resume {
             None => ChainCommand::Resume { chain, at: now() },
         };
         let is_news = what.execute(loaded, command).await?;
-        print_line(&if is_news { format!("{what} takes new payments again.") } else { format!("{what} was not paused.") });
+        print_line(&if is_news {
+            format!("{what} takes new payments again.")
+        } else {
+            format!("{what} was not paused.")
+        });
         Ok(())
     }
 }
