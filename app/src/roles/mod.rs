@@ -164,7 +164,8 @@ fn start_catalog(roles: &[Role], context: &Context, parts: &mut Parts) {
     parts.spawn("chain catalogue", catalog.clone().follow(context.ledger.clone(), parts.token()));
     // The role `api` listens for itself and the catalogue.
     if !roles.contains(&Role::Api) {
-        let watch = merchant_changes::watch(context.workers.clone(), parts.token(), move |change| catalog.apply(change));
+        let watch =
+            merchant_changes::watch(context.workers.clone(), parts.token(), move |change| catalog.apply(change));
         parts.spawn("chain changes", watch);
     }
 }

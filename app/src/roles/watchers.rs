@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
-use wopay_chain_watchers::{AddedTokens, ChainWatcher, EvmOptions, Finality, FinalityTag, OutboxPublisher, OutboxSignal, Traces, WatcherConfig};
+use wopay_chain_watchers::{
+    AddedTokens, ChainWatcher, EvmOptions, Finality, FinalityTag, OutboxPublisher, OutboxSignal, Traces, WatcherConfig,
+};
 use wopay_commands::LiveCatalog;
 use wopay_domain::{ChainCatalog, ChainName, ChainSpec};
 
