@@ -50,7 +50,9 @@ pub fn payment_uri(
             let chain_id = chain_id?;
             Some(format!("ethereum:{contract}@{chain_id}/transfer?address={address}&uint256={minor}"))
         }
-        (ChainFamily::Solana, None) => Some(format!("solana:{address}?amount={}&reference={}", asset.format(minor), reference())),
+        (ChainFamily::Solana, None) => {
+            Some(format!("solana:{address}?amount={}&reference={}", asset.format(minor), reference()))
+        }
         (ChainFamily::Solana, Some(mint)) => {
             Some(format!("solana:{address}?amount={}&spl-token={mint}&reference={}", asset.format(minor), reference()))
         }
@@ -60,7 +62,8 @@ pub fn payment_uri(
 /// A payment's reference key for Solana Pay, base58: 32 bytes that depend on its id alone.
 #[must_use]
 fn solana_reference(payment: PaymentId) -> String {
-    let hash = sha2::Sha256::new().chain_update("wopay/solana-pay/").chain_update(payment.as_uuid().as_bytes()).finalize();
+    let hash =
+        sha2::Sha256::new().chain_update("wopay/solana-pay/").chain_update(payment.as_uuid().as_bytes()).finalize();
     bs58::encode(hash).into_string()
 }
 

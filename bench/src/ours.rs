@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use sqlx::PgPool;
 use wopay_commands::{AddressLeases, Created, Ledger, LedgerOptions};
 use wopay_custody::{KeyStore, WhenMissing};

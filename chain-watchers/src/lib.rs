@@ -23,6 +23,7 @@
 //! `…_endpoint_{state{state},in_use,calls_per_second_max,latency_seconds,head_blocks,budget_left_calls}{endpoint}`,
 //! `…_behind`, `…_agreement_held_blocks`, `…_agreement_total{outcome}`, `…_outbox_{unsent,published_total,failures_total}`,
 //! `…_outbox_{settled,resent}_total`.
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test reports by panicking"))]
 
 mod balances;
 mod check;
@@ -41,5 +42,7 @@ pub use config::{Agreement, ConfigError, EvmOptions, Finality, FinalityTag, RpcO
 pub use engine::odd::{OddError, Sighting, SightingKind, find_sighting, take_up};
 pub use engine::{AddedTokens, ChainWatcher, Progress};
 pub use publisher::{OutboxOptions, OutboxPublisher, OutboxSignal};
-pub use source::{BlockData, BlockHeader, Candidate, ChainSource, Compared, Final, Head, Place, SourceError, Transfer, Witnesses};
+pub use source::{
+    BlockData, BlockHeader, Candidate, ChainSource, Compared, Final, Head, Place, SourceError, Transfer, Witnesses,
+};
 pub use status::{ChainHealth, ChainState, ChainStatus, EndpointHealth, EndpointState};

@@ -160,11 +160,7 @@ pub trait ChainSource: Send + Sync + 'static {
     async fn settle_all(&self, blocks: &[(BlockRef, Vec<Candidate>)]) -> Result<Vec<Vec<Transfer>>, SourceError> {
         let mut settled = Vec::with_capacity(blocks.len());
         for (block, candidates) in blocks {
-            settled.push(if candidates.is_empty() {
-                Vec::new()
-            } else {
-                self.settle(block, candidates).await?
-            });
+            settled.push(if candidates.is_empty() { Vec::new() } else { self.settle(block, candidates).await? });
         }
         Ok(settled)
     }

@@ -9,7 +9,9 @@ use wopay_domain::deposit::{
     AssignUnmatched, ObserveUnmatched, Outcome, RefundUnmatched, UnmatchedDeposit, UnmatchedDepositCommand,
     UnmatchedDepositError, UnmatchedDepositState,
 };
-use wopay_domain::payment::{self, AssignDeposit, DepositReport, PaymentCommand, PaymentError, PaymentState, UnmatchedMoney};
+use wopay_domain::payment::{
+    self, AssignDeposit, DepositReport, PaymentCommand, PaymentError, PaymentState, UnmatchedMoney,
+};
 use wopay_domain::{DepositId, Metadata, PaymentId};
 
 use crate::error::{ExecuteError, LoadError};

@@ -143,7 +143,11 @@ async fn execute_unmatched(ledger: &Ledger, observe: &ObserveUnmatchedDeposit) -
             Outcome::Later
         }
         Err(error) => {
-            tracing::error!(command_id, error = &error as &dyn std::error::Error, "an unmatched deposit cannot be recorded");
+            tracing::error!(
+                command_id,
+                error = &error as &dyn std::error::Error,
+                "an unmatched deposit cannot be recorded"
+            );
             Outcome::Later
         }
     }

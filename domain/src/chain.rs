@@ -240,7 +240,9 @@ pub enum Closed<'a> {
 
 /// A token that the ledger and the configuration describe differently.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{asset} has {configured} decimals in the configuration and {recorded} in the ledger, where it was added first")]
+#[error(
+    "{asset} has {configured} decimals in the configuration and {recorded} in the ledger, where it was added first"
+)]
 pub struct DecimalsDiffer {
     /// The token.
     pub asset: AssetId,
@@ -342,7 +344,14 @@ mod tests {
     fn configured(assets: Vec<Asset>) -> ChainCatalog {
         let (family, chain_id) = (ChainFamily::Evm, Some(56));
         let min_deposits = BTreeMap::new();
-        ChainCatalog::new([ChainSpec { name: bsc(), family, chain_id, required_confirmations: 15, assets, min_deposits }])
+        ChainCatalog::new([ChainSpec {
+            name: bsc(),
+            family,
+            chain_id,
+            required_confirmations: 15,
+            assets,
+            min_deposits,
+        }])
     }
 
     fn added(decimals: u8) -> BTreeMap<ChainName, Chain> {

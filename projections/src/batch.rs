@@ -88,8 +88,9 @@ impl Events {
             // Known by their names, and in no read model.
             LedgerEvent::Chain(_) => Uuid::nil(),
             LedgerEvent::Payment(_) | LedgerEvent::Merchant(_) | LedgerEvent::Access(_) | LedgerEvent::Deposit(_) => {
-                Uuid::parse_str(&recorded.aggregate_id)
-                    .map_err(|_| ApplyError::poison(position, PoisonError::AggregateId(recorded.aggregate_id.clone())))?
+                Uuid::parse_str(&recorded.aggregate_id).map_err(|_| {
+                    ApplyError::poison(position, PoisonError::AggregateId(recorded.aggregate_id.clone()))
+                })?
             }
         };
         self.0.push(Entry { recorded, event, aggregate_id });

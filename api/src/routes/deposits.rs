@@ -105,8 +105,7 @@ impl TableRow for DepositBody {
 
 impl DepositBody {
     fn of(deposit: &OddDeposit) -> Self {
-        let asset =
-            AssetInfo { id: deposit.asset.clone(), symbol: deposit.symbol.clone(), decimals: deposit.decimals };
+        let asset = AssetInfo { id: deposit.asset.clone(), symbol: deposit.symbol.clone(), decimals: deposit.decimals };
         Self {
             deposit: deposit.deposit.clone(),
             state: deposit.state.as_str(),

@@ -150,7 +150,14 @@ fn catalog() -> ChainCatalog {
             asset(AssetId::native(&name), coin, 18),
             asset(AssetId::token(&name, contract).unwrap(), "USDT", decimals),
         ];
-        ChainSpec { name, family: ChainFamily::Evm, chain_id: Some(chain_id), required_confirmations, assets, min_deposits: std::collections::BTreeMap::new() }
+        ChainSpec {
+            name,
+            family: ChainFamily::Evm,
+            chain_id: Some(chain_id),
+            required_confirmations,
+            assets,
+            min_deposits: std::collections::BTreeMap::new(),
+        }
     };
     ChainCatalog::new([
         chain("ethereum", 1, 12, "ETH", USDT_ETHEREUM, 6),

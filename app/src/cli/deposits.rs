@@ -278,10 +278,22 @@ fn list_table(shown: &[OddDeposit], sums: &[DustSum]) -> String {
         "There is none.".to_owned()
     } else {
         let mut table = Table::new();
-        table.load_preset(NOTHING).set_header(["DEPOSIT", "STATE", "AMOUNT", "BLOCK TIME", "PAYMENT", "ADDRESS", "WHY"]);
+        table.load_preset(NOTHING).set_header([
+            "DEPOSIT",
+            "STATE",
+            "AMOUNT",
+            "BLOCK TIME",
+            "PAYMENT",
+            "ADDRESS",
+            "WHY",
+        ]);
         for it in shown {
             let why = it.decision_reason.as_deref().or(it.hold_reason.as_deref()).unwrap_or("-");
-            let state = if it.is_confirmed { it.state.as_str().to_owned() } else { format!("{} (unconfirmed)", it.state.as_str()) };
+            let state = if it.is_confirmed {
+                it.state.as_str().to_owned()
+            } else {
+                format!("{} (unconfirmed)", it.state.as_str())
+            };
             table.add_row([
                 it.deposit.clone(),
                 state,

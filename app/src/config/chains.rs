@@ -262,7 +262,8 @@ fn assets(name: &ChainName, chain: &ChainConfig) -> Result<Vec<Asset>, String> {
         vec![Asset { id: AssetId::native(name), symbol: native.symbol.clone(), decimals: native.decimals }];
     for token in &chain.tokens {
         assets.push(Asset {
-            id: AssetId::token(name, &canonical_token(chain.kind, &token.contract)?).map_err(|error| error.to_string())?,
+            id: AssetId::token(name, &canonical_token(chain.kind, &token.contract)?)
+                .map_err(|error| error.to_string())?,
             symbol: token.symbol.clone(),
             decimals: token.decimals,
         });

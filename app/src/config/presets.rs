@@ -57,6 +57,8 @@ fn lay_under(own: &mut Table, preset: Table) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
+
     use super::*;
 
     #[test]
@@ -103,7 +105,8 @@ mod tests {
         assert!(bsc.get(KEY).is_none());
         assert_eq!(bsc["finality"]["confirmations"].as_integer(), Some(3));
         assert_eq!(bsc["finality"]["tag"].as_str(), Some("finalized"));
-        let symbols: Vec<_> = bsc["tokens"].as_array().unwrap().iter().map(|token| token["symbol"].as_str().unwrap()).collect();
+        let symbols: Vec<_> =
+            bsc["tokens"].as_array().unwrap().iter().map(|token| token["symbol"].as_str().unwrap()).collect();
         assert_eq!(symbols, ["usdt", "XYZ", "USDC"]);
     }
 

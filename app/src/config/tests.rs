@@ -38,9 +38,11 @@ decimals = 6
 
 #[test]
 fn the_least_deposit_is_an_amount_of_the_asset() {
-    let text = EXAMPLE
-        .replace("decimals = 18 }", "decimals = 18, min_deposit = \"0.0001\" }")
-        .replacen("decimals = 6\n", "decimals = 6\nmin_deposit = \"0.5\"\n", 1);
+    let text = EXAMPLE.replace("decimals = 18 }", "decimals = 18, min_deposit = \"0.0001\" }").replacen(
+        "decimals = 6\n",
+        "decimals = 6\nmin_deposit = \"0.5\"\n",
+        1,
+    );
     let loaded = load_text(&text, &[("ETH_RPC_B", "https://node.example/b")]).unwrap();
     let ethereum = loaded.catalog.get("ethereum").unwrap();
     let least = |symbol: &str| ethereum.min_deposit(&ethereum.asset_by_symbol(symbol).unwrap().id);
@@ -92,7 +94,8 @@ fn solana_is_told_by_its_genesis_and_stands_once() {
     };
     let error = refused("kind = \"solana\"\n", "kind = \"solana\"\nchain_id = 101\n");
     assert!(error.contains("solana") && error.contains("genesis_hash"), "{error}");
-    let error = refused("chain_id = 1\n", "chain_id = 1\ngenesis_hash = \"5eykt4UsFv8P8NJdTREpY1vzqKqZKvdpKuc147dw2N9d\"\n");
+    let error =
+        refused("chain_id = 1\n", "chain_id = 1\ngenesis_hash = \"5eykt4UsFv8P8NJdTREpY1vzqKqZKvdpKuc147dw2N9d\"\n");
     assert!(error.contains("chain_id"), "{error}");
     let error = refused("EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v", "0xdAC17F958D2ee523a2206206994597C13D831ec7");
     assert!(error.contains("32 bytes in base58"), "{error}");

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use wopay_domain::ledger::{Account, Layer};
-use wopay_domain::payment::{DepositDecision, DepositState, Disposition, PaymentEvent, PaymentState, PaymentStatus, RefundState};
+use wopay_domain::payment::{
+    DepositDecision, DepositState, Disposition, PaymentEvent, PaymentState, PaymentStatus, RefundState,
+};
 
 use crate::replay::rules::{amount, policy, time, trimmed};
 use crate::replay::{BookedLine, Books, Cause, History, Step};
@@ -133,7 +135,11 @@ fn what(state: &PaymentState, event: &PaymentEvent) -> String {
             it.deposit.transaction
         ),
         PaymentEvent::HeldDepositRefunded(it) => {
-            format!("The held deposit of {} was recorded as sent back, transaction {}.", amount(&it.amount), it.transaction)
+            format!(
+                "The held deposit of {} was recorded as sent back, transaction {}.",
+                amount(&it.amount),
+                it.transaction
+            )
         }
         PaymentEvent::RefundRequested(it) => {
             format!("A refund of {} to {} was asked for: {:?}.", amount(&it.amount), it.to, it.reason)

@@ -88,7 +88,8 @@ impl ChainWatcher {
             Some(_) if witnesses.other.is_empty() => "short",
             Some(_) => "disagreed",
         };
-        counter!("wopay_chain_watchers_agreement_total", "chain" => chain.to_string(), "outcome" => outcome).increment(1);
+        counter!("wopay_chain_watchers_agreement_total", "chain" => chain.to_string(), "outcome" => outcome)
+            .increment(1);
         match &missing {
             None => info!(%chain, block = block.number, hash = block.hash, endpoints = ?witnesses.same, "agreement"),
             Some(reason) => warn!(%chain, reason, "a large deposit is NOT confirmed"),
@@ -146,7 +147,10 @@ mod tests {
         };
         assert_eq!(missing(&block, &witnesses(&["a", "b"], &["c has 0xbb"], &[]), 2), None);
         let text = missing(&block, &witnesses(&["a"], &["b has 0xbb"], &["c is away"]), 2).unwrap_or_default();
-        assert!(text.contains("block 7 wait for 2 endpoints to name its hash 0xaa: 1 of 3 do; b has 0xbb; c is away"), "{text}");
+        assert!(
+            text.contains("block 7 wait for 2 endpoints to name its hash 0xaa: 1 of 3 do; b has 0xbb; c is away"),
+            "{text}"
+        );
         let text = missing(&block, &witnesses(&["a"], &[], &[]), 2).unwrap_or_default();
         assert!(text.ends_with("1 of 1 do, and no more are configured"), "{text}");
     }

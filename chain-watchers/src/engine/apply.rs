@@ -127,7 +127,11 @@ impl ChainWatcher {
         Applied::Overtaken
     }
 
-    pub(super) async fn record(&self, conn: &mut PgConnection, blocks: &[SettledBlock]) -> Result<Vec<Observation>, StoreError> {
+    pub(super) async fn record(
+        &self,
+        conn: &mut PgConnection,
+        blocks: &[SettledBlock],
+    ) -> Result<Vec<Observation>, StoreError> {
         let transfers: Vec<(&BlockRef, &Transfer, String)> = blocks
             .iter()
             .flat_map(|block| block.transfers.iter().map(|transfer| (&block.header.block, transfer)))
@@ -219,8 +223,7 @@ impl ChainWatcher {
 /// The report of a deposit as it is now, at a head of this height. To the payment that claims it; else to the unmatched
 /// deposit itself.
 pub(super) fn to_report(chain: &ChainName, deposit: Observation, id: i64, height: u64) -> Result<Report, StoreError> {
-    let corrupt =
-        |what: &dyn std::fmt::Display| StoreError::Corrupt(format!("deposit {}: {what}", deposit.tx_hash));
+    let corrupt = |what: &dyn std::fmt::Display| StoreError::Corrupt(format!("deposit {}: {what}", deposit.tx_hash));
     let key = format!("{}:{}:{}", chain, deposit.tx_hash, deposit.leg);
     let number = from_sql(deposit.block_number);
     let confirmations = height.saturating_sub(number).saturating_add(1);

@@ -50,9 +50,8 @@ impl ChainWatcher {
     /// Compares the balances at the cursor, if that is called for now.
     pub(super) async fn compare_balances(&mut self, cursor: &Cursor) {
         let Some(compared) = self.source.compared(cursor.height) else { return };
-        let due = self.comparison.last.is_none_or(|(at, height)| {
-            at.elapsed() >= compared.every && height != cursor.height
-        });
+        let due =
+            self.comparison.last.is_none_or(|(at, height)| at.elapsed() >= compared.every && height != cursor.height);
         if !due {
             return;
         }
@@ -135,8 +134,7 @@ impl ChainWatcher {
             }
         };
         let above = searched.first().map_or(0, |header| header.block.number);
-        let arrivals =
-            compare_store::arrivals(&self.pool, &self.settings.chain, asset, &addresses, above).await?;
+        let arrivals = compare_store::arrivals(&self.pool, &self.settings.chain, asset, &addresses, above).await?;
         Ok(appear(searched, asset, surpluses, &holdings, &arrivals))
     }
 
@@ -155,9 +153,8 @@ impl ChainWatcher {
         }
         let addresses: Vec<String> = surpluses.iter().map(|surplus| surplus.address.clone()).collect();
         let recorded = compare_store::recorded(&mut *tx, chain, asset, &addresses).await?;
-        let unchanged = |surplus: &Surplus| {
-            recorded.get(&surplus.address).copied().unwrap_or_default() == surplus.recorded
-        };
+        let unchanged =
+            |surplus: &Surplus| recorded.get(&surplus.address).copied().unwrap_or_default() == surplus.recorded;
         if !surpluses.iter().all(unchanged) {
             return Ok(());
         }
@@ -234,7 +231,8 @@ mod tests {
         let blocks = [header(5), header(6), header(7)];
         let surpluses = [Surplus { address: "0xa".to_owned(), recorded }];
         let holdings = holdings.map(|holding| vec![holding]);
-        let arrival = |(height, minor): &(u64, u128)| Arrival { address: "0xa".to_owned(), height: *height, minor: *minor };
+        let arrival =
+            |(height, minor): &(u64, u128)| Arrival { address: "0xa".to_owned(), height: *height, minor: *minor };
         let arrivals: Vec<_> = arrivals.iter().map(arrival).collect();
         let settled = appear(&blocks, &asset, &surpluses, &holdings, &arrivals);
         settled.iter().map(|block| (block.header.block.number, block.transfers[0].minor)).collect()

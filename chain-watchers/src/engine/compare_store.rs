@@ -19,7 +19,11 @@ pub(super) struct Arrival {
 
 /// Addresses of payments on that chain that still wait for money, those that end first in front. (The read model of
 /// payments: what it does not show yet is compared a moment later.)
-pub(super) async fn open_addresses(pool: &PgPool, chain: &ChainName, count_max: i64) -> Result<Vec<String>, StoreError> {
+pub(super) async fn open_addresses(
+    pool: &PgPool,
+    chain: &ChainName,
+    count_max: i64,
+) -> Result<Vec<String>, StoreError> {
     let addresses = sqlx::query_scalar(
         "SELECT payment_address
          FROM payments

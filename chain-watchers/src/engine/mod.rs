@@ -31,14 +31,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use wopay_domain::{AssetId, ChainFamily, ChainName, ChainSpec, Timestamp};
 
-use self::compare::Comparison;
 use self::agreement::Agreements;
+use self::compare::Comparison;
 use self::error::WatchError;
 pub use self::tokens::AddedTokens;
 use self::tokens::Tokens;
 use crate::config::{ConfigError, WatcherConfig};
-use crate::pool::attempt::with_causes;
 use crate::evm::EvmSource;
+use crate::pool::attempt::with_causes;
 use crate::publisher::OutboxSignal;
 use crate::solana::SolanaSource;
 use crate::source::{ChainSource, SourceError};
@@ -194,9 +194,7 @@ impl ChainWatcher {
             let pause = match progress {
                 Progress::Again => Duration::ZERO,
                 Progress::Idle => self.settings.poll_interval,
-                Progress::Failed => {
-                    backoff.get_or_insert_with(|| self.backoff()).next().unwrap_or(BACKOFF_MAX)
-                }
+                Progress::Failed => backoff.get_or_insert_with(|| self.backoff()).next().unwrap_or(BACKOFF_MAX),
                 Progress::Stopped => STOPPED_PAUSE,
             };
             if token.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {

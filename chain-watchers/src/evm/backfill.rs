@@ -114,8 +114,7 @@ async fn to_data(
 
 /// A block with the hashes of its transactions.
 pub(crate) async fn bare_block(endpoint: &Endpoint, height: u64) -> Result<Option<NodeBlock>, EvmError> {
-    let block: Option<NodeBareBlock> =
-        endpoint.call("eth_getBlockByNumber", json!([U64::from(height), false])).await?;
+    let block: Option<NodeBareBlock> = endpoint.call("eth_getBlockByNumber", json!([U64::from(height), false])).await?;
     let block = block.map(NodeBlock::from);
     match block {
         Some(block) if block.number.as_u64() != height => Err(another(endpoint, height, &block)),
@@ -179,7 +178,8 @@ async fn read_logs(
     }
     let span = paces.of(endpoint).span.max(1);
     let step = usize::try_from(span).unwrap_or(usize::MAX);
-    let spans: Vec<_> = (first..=last).step_by(step).map(|from| (from, last.min(from.saturating_add(span - 1)))).collect();
+    let spans: Vec<_> =
+        (first..=last).step_by(step).map(|from| (from, last.min(from.saturating_add(span - 1)))).collect();
     let reads: Vec<_> = spans.into_iter().map(|(from, to)| read_span(endpoint, assets, paces, from, to)).collect();
     let logs: Vec<Vec<NodeLog>> = stream::iter(reads).buffered(concurrency).try_collect().await?;
     Ok(logs.into_iter().flatten().collect())
@@ -247,7 +247,9 @@ fn by_block(endpoint: &Endpoint, blocks: &[NodeBlock], logs: Vec<NodeLog>) -> Re
         let place = log.block_hash.and_then(|hash| places.get(&hash)).filter(|_| log.removed != Some(true));
         let Some(of_block) = place.and_then(|place| sorted.get_mut(*place)) else {
             let hash = log.block_hash.map(hash_text).unwrap_or_default();
-            return Err(endpoint.inconsistent(format!("a log belongs to block {hash}, which is none of those asked for")));
+            return Err(
+                endpoint.inconsistent(format!("a log belongs to block {hash}, which is none of those asked for"))
+            );
         };
         if !given.insert((log.block_hash, log.log_index)) {
             return Err(endpoint.inconsistent("a log is given twice"));
@@ -313,9 +315,10 @@ where
             results.push(endpoint.call(method, call).await?);
             continue;
         }
-        let answers = endpoint.batch(method, calls).await.and_then(|answers| {
-            answers.into_iter().collect::<Result<Vec<R>, _>>().map_err(EvmError::Call)
-        });
+        let answers = endpoint
+            .batch(method, calls)
+            .await
+            .and_then(|answers| answers.into_iter().collect::<Result<Vec<R>, _>>().map_err(EvmError::Call));
         let count = u64::try_from(calls.len()).unwrap_or(u64::MAX);
         match answers {
             Ok(mut answers) => {

@@ -205,8 +205,9 @@ impl RpcClient {
     ) -> Result<Vec<Result<R, CallError>>, CallError> {
         let begun = Instant::now();
         // Some nodes count each call of a batch and refuse those that are too many.
-        let refused =
-            |answers: &Vec<Result<R, CallError>>| answers.iter().any(|answer| answer.as_ref().is_err_and(|error| error.refusal().is_some()));
+        let refused = |answers: &Vec<Result<R, CallError>>| {
+            answers.iter().any(|answer| answer.as_ref().is_err_and(|error| error.refusal().is_some()))
+        };
         let ask = || self.metered(method, params.len(), self.batch_once(method, params), refused);
         let result = ask.retry(retries()).when(|error| self.may_retry(error)).await;
         self.count(&format!("{method} (batch)"), result.as_ref().err(), begun);

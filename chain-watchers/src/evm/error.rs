@@ -32,7 +32,9 @@ pub(crate) enum CallError {
         retry_after: Option<Duration>,
     },
     /// The endpoint does not know us.
-    #[error("{endpoint} refuses us (HTTP {status} to {method}): the key in its URL is missing, wrong or not meant for this")]
+    #[error(
+        "{endpoint} refuses us (HTTP {status} to {method}): the key in its URL is missing, wrong or not meant for this"
+    )]
     Unauthorized { endpoint: String, method: String, status: u16 },
     /// A body that goes on and on.
     #[error("{endpoint} answered {method} with more than {bytes_max} bytes")]
@@ -203,7 +205,9 @@ pub(crate) enum EvmError {
     #[error("{endpoint} contradicts itself: {what}")]
     Inconsistent { endpoint: String, what: String },
     /// The node no longer has what was asked for.
-    #[error("{endpoint} no longer has {what}: it is pruned (or not synced yet), an endpoint with older blocks is needed")]
+    #[error(
+        "{endpoint} no longer has {what}: it is pruned (or not synced yet), an endpoint with older blocks is needed"
+    )]
     Pruned {
         endpoint: String,
         what: String,

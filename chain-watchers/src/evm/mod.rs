@@ -40,7 +40,9 @@ pub(crate) use self::report::report;
 use self::transfers::{Assets, find, parse_hash, settle};
 use crate::config::{ConfigError, EvmOptions, Finality, FinalityTag, Traces, WatcherConfig};
 use crate::pool::Pool;
-use crate::source::{BlockData, BlockHeader, Candidate, ChainSource, Compared, Final, Head, SourceError, Transfer, Witnesses};
+use crate::source::{
+    BlockData, BlockHeader, Candidate, ChainSource, Compared, Final, Head, SourceError, Transfer, Witnesses,
+};
 use crate::status::EndpointHealth;
 
 /// Blocks after EIP-7708's fork in which balances are still compared.

@@ -11,8 +11,8 @@ use super::inspect::{token_facts, token_symbol};
 use super::traces::inside;
 use super::types::address_text;
 use crate::check::{ChainReport, EndpointReport, TokenReport};
-use crate::pool::Node;
 use crate::config::{ConfigError, Finality, FinalityTag, Traces, WatcherConfig};
+use crate::pool::Node;
 
 /// Asks every endpoint of the chain.
 pub(crate) async fn report(config: &WatcherConfig) -> Result<ChainReport, ConfigError> {

@@ -87,7 +87,8 @@ impl EvmSource {
             }
         };
         let counted = amounts.chunks(addresses.len().max(1)).map(|amounts| {
-            let in_range = |amount: &U256| minor(*amount).ok_or_else(|| endpoint.inconsistent("a balance is out of range"));
+            let in_range =
+                |amount: &U256| minor(*amount).ok_or_else(|| endpoint.inconsistent("a balance is out of range"));
             amounts.iter().map(in_range).collect()
         });
         counted.collect()

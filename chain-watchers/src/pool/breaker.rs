@@ -25,10 +25,16 @@ pub(crate) struct Breaker {
 
 #[derive(Debug)]
 enum State {
-    Closed { since: Instant },
-    Open { until: Instant },
+    Closed {
+        since: Instant,
+    },
+    Open {
+        until: Instant,
+    },
     /// One call is on its way.
-    HalfOpen { until: Instant },
+    HalfOpen {
+        until: Instant,
+    },
 }
 
 /// What it says to the next call.

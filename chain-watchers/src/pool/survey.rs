@@ -92,15 +92,15 @@ impl<N: Node> Inner<N> {
             return Some(format!("the time of its head {} lies in the future: {}", head.height, head.time));
         }
         let age = age(head);
-        (age > self.options.head_age_max)
-            .then(|| format!("its head {} is {} s old", head.height, age.as_secs()))
+        (age > self.options.head_age_max).then(|| format!("its head {} is {} s old", head.height, age.as_secs()))
     }
 }
 
 /// The height that others are compared with: the highest; of three and more the second highest, so that one endpoint alone
 /// cannot put all others behind.
 pub(super) fn reference(heads: &[Option<SeenHead>]) -> Option<u64> {
-    let mut heights: Vec<u64> = heads.iter().flatten().filter(|head| !is_future(**head)).map(|head| head.height).collect();
+    let mut heights: Vec<u64> =
+        heads.iter().flatten().filter(|head| !is_future(**head)).map(|head| head.height).collect();
     heights.sort_unstable_by(|left, right| right.cmp(left));
     heights.get(usize::from(heights.len() > 2)).copied()
 }

@@ -182,11 +182,7 @@ impl store::Unsent {
         } else {
             ObserveDeposit::KIND
         };
-        CommandMessage {
-            subject_kind: kind.to_owned(),
-            message_id: self.message_id,
-            body: self.body.into_bytes(),
-        }
+        CommandMessage { subject_kind: kind.to_owned(), message_id: self.message_id, body: self.body.into_bytes() }
     }
 }
 

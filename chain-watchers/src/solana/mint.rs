@@ -45,7 +45,8 @@ impl MintFacts {
         if data.get(INITIALIZED_AT) != Some(&1) {
             return nothing;
         }
-        let extensions = if extended { extensions(data.get(ACCOUNT_TYPE_AT + 1..).unwrap_or_default()) } else { Vec::new() };
+        let extensions =
+            if extended { extensions(data.get(ACCOUNT_TYPE_AT + 1..).unwrap_or_default()) } else { Vec::new() };
         let refused = REFUSED.iter().filter(|(kind, _)| extensions.contains(kind)).map(|(_, name)| *name).collect();
         Self { is_mint: true, decimals: data.get(DECIMALS_AT).copied(), refused }
     }

@@ -27,7 +27,9 @@ pub(crate) use self::report::report;
 use self::transfers::{Assets, find};
 use crate::config::{ConfigError, WatcherConfig};
 use crate::pool::Pool;
-use crate::source::{BlockData, BlockHeader, Candidate, ChainSource, Final, Head, Place, SourceError, Transfer, Witnesses};
+use crate::source::{
+    BlockData, BlockHeader, Candidate, ChainSource, Final, Head, Place, SourceError, Transfer, Witnesses,
+};
 use crate::status::EndpointHealth;
 
 /// One Solana cluster.

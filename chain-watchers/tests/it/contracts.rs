@@ -38,15 +38,18 @@ async fn open(world: &World, wei: u128) -> (PaymentId, String) {
 }
 
 fn legs(payment: &PaymentState) -> Vec<(String, u128)> {
-    live(payment).into_iter().map(|(key, minor, _)| {
-        let leg = match &key.leg {
-            DepositLeg::Native => "native".to_owned(),
-            DepositLeg::Log(ordinal) => format!("log:{ordinal}"),
-            DepositLeg::Trace(path) => path.clone(),
-            DepositLeg::Account(account) => account.clone(),
-        };
-        (leg, minor)
-    }).collect()
+    live(payment)
+        .into_iter()
+        .map(|(key, minor, _)| {
+            let leg = match &key.leg {
+                DepositLeg::Native => "native".to_owned(),
+                DepositLeg::Log(ordinal) => format!("log:{ordinal}"),
+                DepositLeg::Trace(path) => path.clone(),
+                DepositLeg::Account(account) => account.clone(),
+            };
+            (leg, minor)
+        })
+        .collect()
 }
 
 /// `CALL` of that address with so much money, whatever comes of it.
@@ -66,7 +69,8 @@ async fn money_from_contracts_is_seen(traces: Traces) {
     let (payment, address) = world.book.open(&native(), 600, 2, HOUR).await;
     let _watching = world.watch_with(&config(&world, traces));
     let payer = world.anvil.accounts[1].clone();
-    let natives = [(address.as_str(), 100), (fresh_address().as_str(), 5), (address.as_str(), 200)].map(|(a, v)| (a.to_owned(), v));
+    let natives = [(address.as_str(), 100), (fresh_address().as_str(), 5), (address.as_str(), 200)]
+        .map(|(a, v)| (a.to_owned(), v));
     let natives: Vec<(&str, u128)> = natives.iter().map(|(to, wei)| (to.as_str(), *wei)).collect();
     let inside = world.anvil.transact(&payer, &Call::batch(&batch, &world.usdt.address, &[], &natives)).await;
     assert!(inside.succeeded);
@@ -87,7 +91,8 @@ async fn reverted_calls_are_nothing(traces: Traces) {
     let world = World::new().await;
     let (payment, address) = world.book.open(&native(), 16, 1, HOUR).await;
     // Sends all it is given to us, then reverts; destroys itself in our favour; does both and more.
-    let undone = set_code(&world, &format!("600060006000600034{}5af15060006000fd", format_args!("73{}", &address[2..]))).await;
+    let undone =
+        set_code(&world, &format!("600060006000600034{}5af15060006000fd", format_args!("73{}", &address[2..]))).await;
     let generous = set_code(&world, &format!("73{}ff", &address[2..])).await;
     let outer = format!("{}{}{}00", call(&undone, 1000), call(&address, 7), call(&generous, 9));
     let outer = set_code(&world, &outer).await;
@@ -259,7 +264,8 @@ async fn a_node_without_the_means_is_asked_for_each_balance() {
     let proxy = Proxy::new(&world.anvil.url).await;
     let mut config = config(&world, Traces::None);
     config.rpc = vec![proxy.url.parse().unwrap()];
-    let refused = |id: &Value| json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32000, "message": "no such code"}});
+    let refused =
+        |id: &Value| json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32000, "message": "no such code"}});
     proxy.script(move |method, params, answer| match method {
         // The tokens' views have a receiver.
         "eth_call" if params[0]["to"].is_null() => Instead::Json(refused(&answer["id"])),

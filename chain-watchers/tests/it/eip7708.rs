@@ -46,7 +46,8 @@ fn fork(proxy: &Proxy, from_block: u64, sent: Arc<Mutex<Vec<Sent>>>) {
                 let filter = &params[0];
                 let asked = filter["address"].as_array().unwrap().iter().any(|address| address == LOGGER);
                 let logs = answer["result"].as_array_mut().unwrap();
-                let fits = |sent: &&&Sent| asked && filter["blockHash"].as_str().is_none_or(|hash| hash == sent.block_hash);
+                let fits =
+                    |sent: &&&Sent| asked && filter["blockHash"].as_str().is_none_or(|hash| hash == sent.block_hash);
                 logs.extend(logged.iter().filter(fits).map(|sent| sent.log()));
             }
             "eth_getTransactionReceipt" => {
@@ -82,8 +83,11 @@ async fn from_the_fork_on_native_money_is_in_the_logs_and_nowhere_else() {
     let _watching = world.watch_with(&config);
     let state = world.book.until_status(payment, PaymentStatus::Completed).await;
     world.caught_up().await;
-    let mut found: Vec<_> =
-        state.deposits.iter().map(|(key, deposit)| (key.transaction.clone(), key.leg.clone(), deposit.amount.minor())).collect();
+    let mut found: Vec<_> = state
+        .deposits
+        .iter()
+        .map(|(key, deposit)| (key.transaction.clone(), key.leg.clone(), deposit.amount.minor()))
+        .collect();
     found.sort_by_key(|(.., minor)| *minor);
     assert_eq!(
         found,

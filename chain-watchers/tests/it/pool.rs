@@ -143,7 +143,9 @@ async fn an_endpoint_that_fails_again_and_again_is_left_alone_and_tried_again() 
     let watching = world.watch_with(&behind(&world, &[&broken.url, &other.url]));
     let health = watching
         .until("left alone", |health| {
-            state(health, &broken.url).and_then(EndpointState::reason).is_some_and(|reason| reason.contains("left alone"))
+            state(health, &broken.url)
+                .and_then(EndpointState::reason)
+                .is_some_and(|reason| reason.contains("left alone"))
         })
         .await;
     let reason = state(&health, &broken.url).and_then(EndpointState::reason).unwrap();

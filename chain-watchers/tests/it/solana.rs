@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use wopay_chain_watchers::{ChainState, ChainWatcher, OutboxOptions, OutboxPublisher, OutboxSignal, WatcherConfig, check};
+use wopay_chain_watchers::{
+    ChainState, ChainWatcher, OutboxOptions, OutboxPublisher, OutboxSignal, WatcherConfig, check,
+};
 use wopay_domain::payment::{DepositStage, DepositState, PaymentStatus};
 use wopay_domain::{Asset, AssetId, ChainFamily, ChainName, ChainSpec, PaymentId};
 use wopay_eventbus::Bus;

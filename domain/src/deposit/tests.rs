@@ -219,7 +219,8 @@ fn what_is_written_is_read_and_took_effect_by_the_chain_s_clock() {
 
 fn any_report() -> impl Strategy<Value = DepositReport> {
     let stage = prop_oneof![Just(DepositStage::Confirmed { confirmations: 12 }), Just(DepositStage::Orphaned)];
-    (1_u64..8, 1_u128..5, 0_u64..3, stage).prop_map(|(revision, minor, block, stage)| report(revision, minor, block, stage))
+    (1_u64..8, 1_u128..5, 0_u64..3, stage)
+        .prop_map(|(revision, minor, block, stage)| report(revision, minor, block, stage))
 }
 
 proptest! {

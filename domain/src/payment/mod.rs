@@ -33,8 +33,8 @@ pub use evolve::evolve;
 pub use refund::{Refund, RefundCancelled, RefundCompleted, RefundRequested, RefundState};
 pub use standing::Totals;
 pub use state::{
-    Deposit, DepositDecision, DepositState, Disposition, Flags, HoldReason, LateDeposits, Payment, PaymentPolicy, PaymentState,
-    PaymentStatus, PaymentTerms,
+    Deposit, DepositDecision, DepositState, Disposition, Flags, HoldReason, LateDeposits, Payment, PaymentPolicy,
+    PaymentState, PaymentStatus, PaymentTerms,
 };
 
 /// `aggregate_type` of payments.

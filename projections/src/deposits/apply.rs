@@ -15,14 +15,23 @@ pub(crate) async fn apply(connection: &mut PgConnection, batch: &Batch<'_>) -> R
             UnmatchedDepositEvent::UnmatchedDepositRecorded(it) => record(connection, position, it).await?,
             UnmatchedDepositEvent::UnmatchedDepositOrphaned(it) => orphan(connection, position, it).await?,
             UnmatchedDepositEvent::UnmatchedDepositAssigned(it) => {
-                let decision =
-                    Decision { name: "assigned", payment: Some(it.payment_id.as_uuid()), reason: &it.reason, transaction: None };
+                let decision = Decision {
+                    name: "assigned",
+                    payment: Some(it.payment_id.as_uuid()),
+                    reason: &it.reason,
+                    transaction: None,
+                };
                 decide(connection, position, event, decision).await?
             }
             UnmatchedDepositEvent::UnmatchedDepositRefunded(it) => {
                 let transaction = Some(it.transaction.as_str());
-                decide(connection, position, event, Decision { name: "refunded", payment: None, reason: &it.reason, transaction })
-                    .await?
+                decide(
+                    connection,
+                    position,
+                    event,
+                    Decision { name: "refunded", payment: None, reason: &it.reason, transaction },
+                )
+                .await?
             }
         };
         if changed != 1 {
@@ -33,7 +42,11 @@ pub(crate) async fn apply(connection: &mut PgConnection, batch: &Batch<'_>) -> R
     Ok(())
 }
 
-async fn record(connection: &mut PgConnection, position: i64, it: &UnmatchedDepositRecorded) -> Result<u64, sqlx::Error> {
+async fn record(
+    connection: &mut PgConnection,
+    position: i64,
+    it: &UnmatchedDepositRecorded,
+) -> Result<u64, sqlx::Error> {
     let text = it.deposit.to_string();
     let leg = text.splitn(3, ':').nth(2).unwrap_or_default();
     let done = sqlx::query(
@@ -71,7 +84,11 @@ async fn record(connection: &mut PgConnection, position: i64, it: &UnmatchedDepo
     Ok(done.rows_affected())
 }
 
-async fn orphan(connection: &mut PgConnection, position: i64, it: &UnmatchedDepositOrphaned) -> Result<u64, sqlx::Error> {
+async fn orphan(
+    connection: &mut PgConnection,
+    position: i64,
+    it: &UnmatchedDepositOrphaned,
+) -> Result<u64, sqlx::Error> {
     let done = sqlx::query(
         "UPDATE unmatched_deposits
          SET status = 'orphaned', updated_at = $2, position = $3

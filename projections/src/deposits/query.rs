@@ -31,15 +31,8 @@ pub enum DepositState {
 
 impl DepositState {
     /// Every state.
-    pub const ALL: [Self; 7] = [
-        Self::Held,
-        Self::Unmatched,
-        Self::Dust,
-        Self::UnknownToken,
-        Self::Assigned,
-        Self::Refunded,
-        Self::Orphaned,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Held, Self::Unmatched, Self::Dust, Self::UnknownToken, Self::Assigned, Self::Refunded, Self::Orphaned];
 
     /// The name in the API and at the command line.
     #[must_use]
@@ -168,7 +161,12 @@ pub async fn list(
         query.push(" AND odd.asset = ").push_bind(asset.to_string());
     }
     if let Some(after) = after {
-        query.push(" AND (odd.block_time, odd.id) < (").push_bind(after.created_at).push(", ").push_bind(after.id).push(")");
+        query
+            .push(" AND (odd.block_time, odd.id) < (")
+            .push_bind(after.created_at)
+            .push(", ")
+            .push_bind(after.id)
+            .push(")");
     }
     query.push(" ORDER BY odd.block_time DESC, odd.id DESC LIMIT ").push_bind(i64::from(limit).saturating_add(1));
     query.push(") AS odd ON true ORDER BY odd.block_time DESC, odd.id DESC");

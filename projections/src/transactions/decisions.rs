@@ -16,7 +16,9 @@ pub(super) async fn apply(connection: &mut PgConnection, batch: &Batch<'_>) -> R
     for (_, _, event) in batch.payments() {
         let (deposit, name, reason, transaction, at) = match event {
             PaymentEvent::DepositAssigned(it) => (&it.deposit, "assigned", &it.reason, None, it.at),
-            PaymentEvent::HeldDepositRefunded(it) => (&it.deposit, "refunded", &it.reason, Some(&it.transaction), it.at),
+            PaymentEvent::HeldDepositRefunded(it) => {
+                (&it.deposit, "refunded", &it.reason, Some(&it.transaction), it.at)
+            }
             _ => continue,
         };
         let transaction = transaction.map(|transaction| storable(transaction));

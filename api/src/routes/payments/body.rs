@@ -124,8 +124,9 @@ impl<'a> PaymentBody<'a> {
         let payment_address = display_address(&terms.address);
         let catalog = state.parts.catalog.current();
         let chain = catalog.get(terms.chain.as_str());
-        let payment_uri =
-            chain.and_then(|chain| payment_uri(chain.family, chain.chain_id, asset, &terms.amount, &payment_address, payment.id));
+        let payment_uri = chain.and_then(|chain| {
+            payment_uri(chain.family, chain.chain_id, asset, &terms.amount, &payment_address, payment.id)
+        });
         let mut deposits: Vec<_> = payment.deposits.iter().collect();
         deposits.sort_by_key(|(_, deposit)| deposit.detected_at);
         let transaction = |(key, deposit)| TransactionBody::of(state, payment, key, deposit, heights);

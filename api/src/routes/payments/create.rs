@@ -9,8 +9,8 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use uuid::Uuid;
 use wopay_commands::{Created, ExecuteError, IdempotencyClaim};
-use wopay_domain::{Closed, PaymentId};
 use wopay_domain::payment::{CreatePayment, PaymentError, PaymentPolicy, PaymentState, PaymentTerms};
+use wopay_domain::{Closed, PaymentId};
 
 use super::body::{PaymentBody, heights};
 use super::new_payment::{NewPayment, NewPaymentSchema};
@@ -100,9 +100,10 @@ async fn repeat(
 fn refusal(new: &NewPayment<'_>, closed: Closed<'_>) -> Problem {
     let (chain, currency) = (&new.chain.name, &new.asset.symbol);
     match closed {
-        Closed::Chain(pause) => {
-            Problem::new(ProblemCode::ChainPaused, format!("{chain} is paused: {}.", pause.reason.trim_end_matches('.')))
-        }
+        Closed::Chain(pause) => Problem::new(
+            ProblemCode::ChainPaused,
+            format!("{chain} is paused: {}.", pause.reason.trim_end_matches('.')),
+        ),
         Closed::Asset(pause) => {
             let reason = pause.reason.trim_end_matches('.');
             Problem::new(ProblemCode::CurrencyPaused, format!("{currency} on {chain} is paused: {reason}."))

@@ -155,8 +155,9 @@ impl<'a> ItemBody<'a> {
         let payment_address = display_address(&row.payment_address);
         let catalog = state.parts.catalog.current();
         let chain = catalog.get(row.chain.as_str());
-        let payment_uri = chain
-            .and_then(|chain| payment_uri(chain.family, chain.chain_id, &row.asset, &row.amount, &payment_address, row.id));
+        let payment_uri = chain.and_then(|chain| {
+            payment_uri(chain.family, chain.chain_id, &row.asset, &row.amount, &payment_address, row.id)
+        });
         Self {
             id: row.id,
             order_id: &row.order_id,

@@ -168,7 +168,11 @@ fn amount(fields: &mut Fields<'_, 6>, asset: Option<&Asset>, least: u128) -> Opt
         Ok(amount) if amount.is_zero() => fields.refuse("amount", "zero", "must be more than zero"),
         Ok(amount) if amount.minor() < least => {
             let least = asset.map(|asset| asset.format(least)).unwrap_or_default();
-            fields.refuse("amount", "below_min_deposit", format!("must be at least {least}: deposits of less do not count"))
+            fields.refuse(
+                "amount",
+                "below_min_deposit",
+                format!("must be at least {least}: deposits of less do not count"),
+            )
         }
         Ok(amount) => Some(amount),
         Err(error) => {

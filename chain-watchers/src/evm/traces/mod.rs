@@ -10,7 +10,7 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 
-use ethers::types::{Address, H256, U64, U256};
+use ethers::types::{Address, H256, U256};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -161,7 +161,7 @@ async fn by_debug(endpoint: &Endpoint, block: &NodeBlock) -> Result<Vec<(H256, I
 
 async fn by_parity(endpoint: &Endpoint, block: &NodeBlock) -> Result<Vec<(H256, Inner)>, EvmError> {
     // By number: the method knows no hashes. Its answer names the block of each trace.
-    let traces: Option<Vec<Trace>> = endpoint.call("trace_block", json!([U64::from(block.number)])).await?;
+    let traces: Option<Vec<Trace>> = endpoint.call("trace_block", json!([block.number])).await?;
     let traces = traces.unwrap_or_default();
     if traces.iter().any(|trace| trace.block_hash != block.hash) {
         return Err(endpoint.inconsistent(format!("traces of {} belong to another block", hash_text(block.hash))));
@@ -175,11 +175,7 @@ fn expect_all(endpoint: &Endpoint, block: &NodeBlock, traced: &HashSet<H256>) ->
     // What the protocol itself puts into a block (from nobody) is not executed like the rest, nor always traced.
     let mut executed =
         block.transactions.iter().filter(|transaction| transaction.from.is_none_or(|from| !from.is_zero()));
-    if executed.all(|transaction| traced.contains(&transaction.hash)) {
-        Ok(())
-    } else {
-        Err(not_all(endpoint, block))
-    }
+    if executed.all(|transaction| traced.contains(&transaction.hash)) { Ok(()) } else { Err(not_all(endpoint, block)) }
 }
 
 fn not_all(endpoint: &Endpoint, block: &NodeBlock) -> EvmError {

@@ -46,13 +46,7 @@ fn only_calls_inside_that_stand_move_money() {
             frame("CREATE2", 13, 11, None, &[]),
         ],
     );
-    let expected = [
-        found("0", 3, 5),
-        found("0.0", 4, 6),
-        found("2.0", 8, 9),
-        found("6", 12, 10),
-        found("7", 13, 11),
-    ];
+    let expected = [found("0", 3, 5), found("0.0", 4, 6), found("2.0", 8, 9), found("6", 12, 10), found("7", 13, 11)];
     assert_eq!(read(&top), expected);
 }
 

@@ -181,9 +181,9 @@ async fn check_absence(endpoint: &Endpoint, assets: &Assets, block: &NodeBlock) 
     }
     let receipts = endpoint.receipts(block).await?;
     let shown = || receipts.iter().flat_map(|receipt| &receipt.logs);
-    if shown().any(|log| {
-        assets.logged(log.address, height).is_some() && log.topics.first() == Some(&TRANSFER.signature())
-    }) {
+    if shown()
+        .any(|log| assets.logged(log.address, height).is_some() && log.topics.first() == Some(&TRANSFER.signature()))
+    {
         return Err(endpoint.inconsistent(format!(
             "it gives no token transfers for block {} although its receipts hold some",
             hash_text(block.hash)

@@ -1,3 +1,5 @@
+#![allow(clippy::needless_pass_by_value, reason = "answers of nodes are written in place")]
+
 use serde_json::{Value, json};
 use wopay_domain::{AssetId, ChainName};
 

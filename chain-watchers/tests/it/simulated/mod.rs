@@ -14,7 +14,7 @@ mod store;
 mod verdict;
 mod world;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use sqlx::PgPool;
@@ -25,7 +25,11 @@ use self::steps::StatementCount;
 use self::world::World;
 
 /// Worlds that failed once. They run first.
-const REGRESSIONS: &[u64] = &[];
+///
+/// 19: a transaction that came out with another recipient stayed with the first payment. 29: watching began on a block that
+/// one node had made up. 62: where heights are empty, the first block there was counted as processed. (4428 was the
+/// world's fault: a window narrower than a gap.)
+const REGRESSIONS: &[u64] = &[19, 29, 62, 4428];
 const WORLDS: u64 = 10_000;
 const FIRST: u64 = 1;
 /// Threads, each with a database of its own: they wait for it half of the time.
@@ -89,23 +93,19 @@ fn every_world_ends_as_its_chain_implies() {
         return on_this_thread(alone(seed));
     }
     let (count, first) = (variable("WOPAY_SIM_WORLDS").unwrap_or(WORLDS), variable("WOPAY_SIM_FROM").unwrap_or(FIRST));
-    let (taken, failed, begun) = (AtomicU64::new(0), AtomicBool::new(false), Instant::now());
-    let next = || {
-        let index = taken.fetch_add(1, Ordering::Relaxed);
-        let regressions = REGRESSIONS.len() as u64;
-        if index >= regressions + count {
-            return None;
-        }
-        let regression = usize::try_from(index).ok().and_then(|index| REGRESSIONS.get(index).copied());
-        Some(regression.unwrap_or_else(|| first + index - regressions))
+    let (taken, failed, begun) = (AtomicUsize::new(0), AtomicBool::new(false), Instant::now());
+    let seeds: Vec<u64> = {
+        let usual = (first..first.saturating_add(count)).filter(|seed| !REGRESSIONS.contains(seed));
+        REGRESSIONS.iter().copied().chain(usual).collect()
     };
+    let next = || seeds.get(taken.fetch_add(1, Ordering::Relaxed)).copied();
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(|| on_this_thread(work(next, &failed)))).collect();
         for worker in workers {
             let _announced_already = worker.join();
         }
     });
-    eprintln!("{count} worlds in {:.1} s", begun.elapsed().as_secs_f64());
+    eprintln!("{} worlds in {:.1} s", seeds.len(), begun.elapsed().as_secs_f64());
     assert!(!failed.load(Ordering::Relaxed), "a world failed, see above");
 }
 

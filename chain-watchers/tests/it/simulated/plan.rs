@@ -42,13 +42,16 @@ impl Plan {
         let name: ChainName = format!("s-{seed:x}").parse().unwrap();
         let asset = Asset { id: AssetId::native(&name), symbol: "SIM".to_owned(), decimals: 0 };
         let blocks_before = random.between(0, 5);
+        let family = if random.chance(30) { ChainFamily::Solana } else { ChainFamily::Evm };
+        // The window is of heights: it has to be wider than a gap, or it holds no block but the cursor's.
+        let window_min = if family == ChainFamily::Solana { 4 } else { 2 };
         Self {
             name,
             asset,
-            family: if random.chance(30) { ChainFamily::Solana } else { ChainFamily::Evm },
+            family,
             tells_final: random.chance(60),
             block_time_s: [1, 12, 60, 400][random.index(4)],
-            window: random.between(2, 8),
+            window: random.between(2, 8).max(window_min),
             faults: faults(random),
             nodes: random.between(1, 3),
             payments: random.between(1, 3),

@@ -13,24 +13,28 @@ fn held_late() -> Scenario {
 
 fn booked(scenario: &Scenario) -> Vec<String> {
     let lines = scenario.last_events().iter().flat_map(|event| postings(&LedgerEvent::Payment(event.clone())));
-    lines.map(|line| format!("{} {} {} {}", line.layer.as_str(), line.side.as_str(), line.account, line.amount.minor())).collect()
+    lines
+        .map(|line| format!("{} {} {} {}", line.layer.as_str(), line.side.as_str(), line.account, line.amount.minor()))
+        .collect()
 }
 
 #[test]
 fn a_held_deposit_that_is_assigned_completes_the_payment() {
-    let scenario =
-        held_late().when(deposit(1, 100).assign()).then(&["DepositAssigned", "PaymentCompleted"]).stands("completed paid_late");
+    let scenario = held_late()
+        .when(deposit(1, 100).assign())
+        .then(&["DepositAssigned", "PaymentCompleted"])
+        .stands("completed paid_late");
     let merchant = scenario.payment.state().unwrap().merchant_id;
-    assert_eq!(booked(&scenario), ["posted debit suspense 100".to_owned(), format!("posted credit merchant:{merchant}:payable 100")]);
+    assert_eq!(
+        booked(&scenario),
+        ["posted debit suspense 100".to_owned(), format!("posted credit merchant:{merchant}:payable 100")]
+    );
     scenario.when(deposit(1, 100).assign()).then(&[]);
 }
 
 #[test]
 fn an_assigned_deposit_that_is_orphaned_is_taken_from_the_merchant_and_comes_back_credited() {
-    let again = held_late().given([
-        deposit(1, 100).assign(),
-        deposit(1, 100).revision(2).late().orphaned(),
-    ]);
+    let again = held_late().given([deposit(1, 100).assign(), deposit(1, 100).revision(2).late().orphaned()]);
     let again = again.stands("reversed").when(deposit(1, 100).revision(3).late().confirmed());
     again.then(&["DepositReincluded", "DepositConfirmed", "PaymentCompleted"]).stands("completed paid_late");
 }
@@ -50,12 +54,19 @@ fn money_of_nobody_that_is_assigned_counts() {
 
 #[test]
 fn a_held_deposit_that_was_sent_back_is_held_no_more() {
-    let scenario =
-        held_late().when(deposit(1, 100).sent_back()).then(&["HeldDepositRefunded", "PaymentExpired"]).stands("expired");
-    assert_eq!(booked(&scenario), [
-        "posted debit suspense 100", "posted credit custody:ethereum 100",
-        "posted debit platform:gas 3", "posted credit custody:ethereum 3",
-    ]);
+    let scenario = held_late()
+        .when(deposit(1, 100).sent_back())
+        .then(&["HeldDepositRefunded", "PaymentExpired"])
+        .stands("expired");
+    assert_eq!(
+        booked(&scenario),
+        [
+            "posted debit suspense 100",
+            "posted credit custody:ethereum 100",
+            "posted debit platform:gas 3",
+            "posted credit custody:ethereum 3",
+        ]
+    );
     let scenario = scenario.when(deposit(1, 100).sent_back()).then(&[]);
     scenario.when(deposit(1, 100).assign()).refused(&PaymentError::DepositRefunded("0xsentback".to_owned()));
 }

@@ -6,8 +6,9 @@ use crate::chain::{BlockRef, ChainName, DepositKey, DepositLeg};
 use crate::ids::{MerchantId, PaymentId, RefundId};
 use crate::money::{Asset, AssetId, Money, Percentage};
 use crate::payment::{
-    AssignDeposit, CompleteRefund, CreatePayment, DepositReport, DepositStage, LateDeposits, Payment, PaymentCommand, PaymentError,
-    PaymentEvent, PaymentPolicy, PaymentTerms, RefundHeldDeposit, RequestRefund, UnmatchedMoney, decide, evolve,
+    AssignDeposit, CompleteRefund, CreatePayment, DepositReport, DepositStage, LateDeposits, Payment, PaymentCommand,
+    PaymentError, PaymentEvent, PaymentPolicy, PaymentTerms, RefundHeldDeposit, RequestRefund, UnmatchedMoney, decide,
+    evolve,
 };
 
 pub(super) fn at(second: i64) -> DateTime<Utc> {

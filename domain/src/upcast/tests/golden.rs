@@ -60,7 +60,14 @@ fn types<E: DeserializeOwned>() -> Vec<String> {
 fn every_version_ever_written_has_a_line() {
     let shown: BTreeSet<_> =
         lines().iter().map(|(_, version, payload)| (name(payload).to_owned(), version.clone())).collect();
-    let types = [types::<PaymentEvent>(), types::<MerchantEvent>(), types::<AccessKeyEvent>(), types::<ChainEvent>(), types::<UnmatchedDepositEvent>()].concat();
+    let types = [
+        types::<PaymentEvent>(),
+        types::<MerchantEvent>(),
+        types::<AccessKeyEvent>(),
+        types::<ChainEvent>(),
+        types::<UnmatchedDepositEvent>(),
+    ]
+    .concat();
     assert!(types.len() > 20, "{types:?}");
     let written: BTreeSet<_> = types
         .iter()
