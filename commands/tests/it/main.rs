@@ -15,3 +15,4 @@ mod order;
 mod outages;
 mod support;
 mod versions;
+mod unmatched;

@@ -146,7 +146,7 @@ pub async fn list(
 ) -> Result<Page<OddDeposit>, sqlx::Error> {
     let mut query: QueryBuilder<'_, Postgres> = QueryBuilder::new(
         "SELECT checkpoint.position AS as_of_position, odd.*
-         FROM (SELECT COALESCE((SELECT position FROM follower_checkpoints WHERE follower = ",
+         FROM (SELECT COALESCE((SELECT position FROM follower_checkpoints WHERE name = ",
     );
     query.push_bind(FOLLOWER).push("), 0) AS position) AS checkpoint LEFT JOIN LATERAL (SELECT odd.*, odd.amount_minor::text AS amount_text, assets.symbol, assets.decimals FROM (");
     query.push(SOURCES).push(") AS odd LEFT JOIN assets ON assets.asset = odd.asset WHERE true");
@@ -199,7 +199,7 @@ pub struct DustSum {
 pub async fn dust(pool: &PgPool) -> Result<AsOf<Vec<DustSum>>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT checkpoint.position AS as_of_position, sums.*
-         FROM (SELECT COALESCE((SELECT position FROM follower_checkpoints WHERE follower = $1), 0) AS position) AS checkpoint
+         FROM (SELECT COALESCE((SELECT position FROM follower_checkpoints WHERE name = $1), 0) AS position) AS checkpoint
          LEFT JOIN LATERAL (
              SELECT kind AS state, odd.asset, assets.symbol, assets.decimals, count(*) AS count,
                     sum(amount_minor)::text AS amount_minor
