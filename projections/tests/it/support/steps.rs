@@ -174,7 +174,7 @@ fn take_unmatched(book: &mut Book, at: Timestamp, step: Step) {
     let Step::Unmatched { deposit, block: number, stage, revision, payment } = step else { return };
     let kind = if stage == 1 { DepositStage::Confirmed { confirmations: 12 } } else { DepositStage::Orphaned };
     let amount = Money::new(200_000 + u128::from(number), asset().id);
-    let mut report = report((u32::from(deposit), 77), u64::from(revision) + 1, amount, block(u32::from(number) * BLOCKS_APART, 0), kind);
+    let mut report = report((u32::from(deposit), 77), u64::from(revision) + 1, amount, block(BLOCKS[usize::from(number)], 0), kind);
     report.at = at;
     let id = DepositId::of(&report.deposit);
     let reason = "so it was decided".to_owned();
