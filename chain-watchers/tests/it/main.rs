@@ -10,6 +10,7 @@ mod deposits;
 mod eip7708;
 mod killed;
 mod nodes;
+mod odd;
 mod outages;
 mod outbox;
 mod pool;

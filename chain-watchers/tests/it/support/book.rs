@@ -9,7 +9,9 @@ use serde_json::json;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use wopay_domain::deposit::{self, ObserveUnmatched, UnmatchedDeposit, UnmatchedDepositCommand};
+use wopay_domain::deposit::{
+    self, ObserveUnmatched, UnmatchedDeposit, UnmatchedDepositCommand, UnmatchedDepositState,
+};
 use wopay_domain::payment::{
     CreatePayment, DepositReport, DepositState, LateDeposits, Payment, PaymentCommand, PaymentEvent, PaymentPolicy,
     PaymentState, PaymentStatus, PaymentTerms, decide, evolve,
@@ -157,6 +159,11 @@ impl Book {
             let payload = serde_json::to_value(&event).unwrap();
             self.write("deposit", &id.to_string(), event.name(), payload).await;
         }
+    }
+
+    /// Every unmatched deposit that the ledger was told of.
+    pub(crate) fn unmatched(&self) -> Vec<UnmatchedDepositState> {
+        self.pages.lock().unwrap().unmatched.values().filter_map(|deposit| deposit.state().cloned()).collect()
     }
 
     fn decide(&self, command: ObserveDeposit) -> Vec<PaymentEvent> {
