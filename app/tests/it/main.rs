@@ -10,6 +10,7 @@ mod crash;
 mod forget;
 mod gateway;
 mod house;
+mod odd;
 mod payment;
 mod private;
 mod projections;
