@@ -16,10 +16,12 @@ impl Shop {
         answer.expect("an answer")
     }
 
-    /// Asks until the answer has this status and code.
+    /// Asks until the answer has this code, each time for another order: one that was taken before stays taken.
     async fn is_refused(&self, order_id: &str, currency: &str, code: &str) -> Value {
+        let mut tries = 0;
         eventually(&format!("{currency} to be refused as {code}"), PATIENCE, async || {
-            Some(self.ask(order_id, currency).await.1).filter(|answer| answer["code"] == code)
+            tries += 1;
+            Some(self.ask(&format!("{order_id}-{tries}"), currency).await.1).filter(|answer| answer["code"] == code)
         })
         .await
     }
