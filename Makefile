@@ -12,7 +12,7 @@ build: tools ## Build everything (development profile)
 	@echo "== building (the first time takes a few minutes)"
 	cargo build --locked --workspace
 
-demo: build ## Take real payments on two local chains, print receipts, stay up (DEMO_ONCE=1: end)
+demo: build ## Take real payments on three local chains, print receipts, stay up (DEMO_ONCE=1: end)
 	@node demo/demo.mjs
 
 test: tools ## Run every test

@@ -1,10 +1,12 @@
-// Takes real payments on two local chains and prints the receipts. `DEMO_ONCE=1` ends with exit code 0, otherwise the
+// Takes real payments on three local chains and prints the receipts. `DEMO_ONCE=1` ends with exit code 0, otherwise the
 // server stays up.
 
-import { Chain } from './chain.mjs';
+import { minorUnits } from './amounts.mjs';
+import { EvmChain } from './evm.mjs';
 import { done, step, table, until } from './print.mjs';
 import { Receiver } from './receiver.mjs';
-import { CONFIRMATIONS, Wopay } from './wopay.mjs';
+import { SolanaChain } from './solana.mjs';
+import { Wopay } from './wopay.mjs';
 
 /// What is bought: on each chain the token and the native coin, exact and in two parts, and one token payment too late.
 function orders(chain) {
@@ -15,11 +17,6 @@ function orders(chain) {
     { chain, title: 'in two parts', currency: chain.native, amount: '1.5', parts: ['1', '0.5'] },
     { chain, title: 'too late', currency: 'USDT', amount: '5.00', parts: ['5.00'], late: true },
   ];
-}
-
-function minorUnits(amount, decimals) {
-  const [whole, fraction = ''] = amount.split('.');
-  return BigInt(whole + fraction.padEnd(decimals, '0'));
 }
 
 async function buy(order, number, wopay, receiver) {
@@ -41,27 +38,26 @@ async function buy(order, number, wopay, receiver) {
   }
   let receipt;
   for (const part of order.parts) {
-    const minor = minorUnits(part, chain.decimalsOf(currency));
-    receipt = await chain.pay({ to: payment.payment_address, minor, currency });
-    step(`${name}: ${part} paid in block ${Number(receipt.blockNumber)}, ${receipt.transactionHash.slice(0, 12)}…`);
+    receipt = await chain.pay({ payment, amount: part });
+    step(`${name}: ${part} paid in block ${receipt.block}, ${receipt.transaction.slice(0, 12)}…`);
   }
-  const lastConfirmation = chain.blockSeenAt(Number(receipt.blockNumber) + CONFIRMATIONS - 1);
+  const settledAt = chain.settledAt(receipt.block);
   const webhook = await receiver.webhook(payment.id, 'payment.completed');
-  const latencyMs = Math.max(0, webhook.at - (await lastConfirmation));
+  const latencyMs = Math.max(0, webhook.at - (await settledAt));
   const final = await wopay.payment(payment.id);
   if (final.status !== 'completed') throw new Error(`${name} ended as ${final.status}`);
   if (order.late !== undefined && !final.flags.includes('paid_late')) throw new Error(`${name} lacks the flag paid_late`);
   done(`${name}: ${[final.status, ...final.flags].join(', ')}`);
   return [
     orderId, chain.name, `${amount} ${currency}`, order.title, [final.status, ...final.flags].join(', '),
-    `${receipt.transactionHash.slice(0, 18)}…`, `${latencyMs} ms`,
+    `${receipt.transaction.slice(0, 18)}…`, `${latencyMs} ms`,
   ];
 }
 
-async function balancesAreBooked(wopay, orders) {
+async function balancesAreBooked(wopay, orders, count) {
   await until('the balances to be booked', async () => {
     const { data } = await wopay.balances();
-    return data.length === 4 && data.every((balance) => Number(balance.pending) === 0) ? true : undefined;
+    return data.length === count && data.every((balance) => Number(balance.pending) === 0) ? true : undefined;
   });
   const { data } = await wopay.balances();
   table(['Balance', 'Chain', 'Available'], data.map((balance) => [balance.currency, balance.blockchain, balance.available]));
@@ -73,10 +69,11 @@ async function balancesAreBooked(wopay, orders) {
 }
 
 async function take(running, asked) {
-  step('starting two local chains and deploying a test USDT on each');
+  step('starting three local chains and deploying a test USDT on each');
   const chains = await Promise.all([
-    Chain.start({ name: 'ethereum', chainId: 31337, decimals: 6, blockSeconds: 1, native: 'ETH' }),
-    Chain.start({ name: 'bsc', chainId: 31338, decimals: 18, blockSeconds: 1, native: 'BNB' }),
+    EvmChain.start({ name: 'ethereum', chainId: 31337, decimals: 6, blockSeconds: 1, native: 'ETH' }),
+    EvmChain.start({ name: 'bsc', chainId: 31338, decimals: 18, blockSeconds: 1, native: 'BNB' }),
+    SolanaChain.start({ name: 'solana', slotMs: 100 }),
   ]);
   running.push(...chains);
   chains.forEach((chain) => done(`${chain.name}: ${chain.url}, USDT with ${chain.decimals} decimals at ${chain.token}`));
@@ -95,7 +92,8 @@ async function take(running, asked) {
   const all = chains.flatMap(orders);
   const receipts = await Promise.all(all.map((order, index) => buy(order, index + 1, wopay, receiver)));
   table(['Payment', 'Chain', 'Amount', 'Paid', 'Status', 'Last transaction', 'Block → webhook'], receipts);
-  await balancesAreBooked(wopay, all);
+  // A token and a coin on each.
+  await balancesAreBooked(wopay, all, 2 * chains.length);
   done(`${receiver.received.length} webhooks arrived, every signature verified`);
 
   if (process.env.DEMO_ONCE === '1') return;

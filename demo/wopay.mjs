@@ -1,4 +1,4 @@
-// The gateway itself: the binary `wopay` with a configuration of two local chains, and its REST API as a merchant uses it.
+// The gateway itself: the binary `wopay` with a configuration of local chains, and its REST API as a merchant uses it.
 
 import { execFile } from 'node:child_process';
 import { chmodSync, closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
@@ -13,25 +13,6 @@ import { start, stop } from './processes.mjs';
 const repository = new URL('..', import.meta.url).pathname;
 const binary = join(process.env.CARGO_TARGET_DIR ?? join(repository, 'target'), 'debug/wopay');
 
-/// Confirmations that the demo's payments ask for.
-export const CONFIRMATIONS = 3;
-
-function chainTable(chain) {
-  return `
-[chains.${chain.name}]
-kind = "evm"
-chain_id = ${chain.chainId}
-rpc = ["${chain.url}"]
-finality = { mode = "depth", confirmations = ${CONFIRMATIONS} }
-native = { symbol = "${chain.native}", decimals = 18 }
-poll_interval_ms = 100
-[[chains.${chain.name}.tokens]]
-symbol = "USDT"
-contract = "${chain.token}"
-decimals = ${chain.decimals}
-`;
-}
-
 export class Wopay {
   static async start(chains) {
     const folder = mkdtempSync(join(tmpdir(), 'wopay-demo-'));
@@ -44,7 +25,7 @@ data_dir = "${join(folder, 'data')}"
 
 [webhooks]
 allow_networks = ["127.0.0.0/8"]
-${chains.map(chainTable).join('')}`);
+${chains.map((chain) => chain.table()).join('')}`);
     const wopay = new Wopay({ folder, config, url: `http://${listen}`, log: join(folder, 'wopay.log') });
     wopay.#serve();
     try {
@@ -84,6 +65,7 @@ ${chains.map(chainTable).join('')}`);
     return this.merchant;
   }
 
+  /// The answer to a request; `undefined` if there is none now (503).
   async #request(method, path, body) {
     const response = await fetch(this.url + path, {
       method,
@@ -91,20 +73,26 @@ ${chains.map(chainTable).join('')}`);
       body: body && JSON.stringify(body),
     });
     const answer = await response.json();
+    if (response.status === 503) return undefined;
     if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${JSON.stringify(answer)}`);
     return answer;
   }
 
+  /// "Not now" (503: the pool of addresses fills in the first seconds) is asked again, as by any good client.
   createPayment(request) {
-    return this.#request('POST', '/api/v1/payments', request);
+    return until(`the payment of ${request.order_id}`, () => this.#request('POST', '/api/v1/payments', request), { everyMs: 200 });
   }
 
   payment(id) {
-    return this.#request('GET', `/api/v1/payments/${id}`);
+    return this.#answer(`/api/v1/payments/${id}`);
   }
 
   balances() {
-    return this.#request('GET', '/api/v1/balances');
+    return this.#answer('/api/v1/balances');
+  }
+
+  #answer(path) {
+    return until(path, () => this.#request('GET', path), { everyMs: 200 });
   }
 
   /// Stops the server with its private services, and removes what it wrote.

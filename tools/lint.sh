@@ -17,6 +17,7 @@ cargo_tool() {
 
 echo '== lint: format'
 cargo fmt --all --check
+cargo fmt --manifest-path tools/surfpool/Cargo.toml --check
 echo '== lint: clippy'
 cargo clippy --locked --workspace --all-targets -- -D warnings
 echo '== lint: documentation'

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
-echo '== tests: building, then running (real Postgres, NATS and anvil; each test has a database of its own)'
+echo '== tests: building, then running (real Postgres, NATS, anvil and surfpool; each test has a database of its own)'
 # The tests wait for servers more than they compute: more threads than cores keep two cores busy.
 RUST_TEST_THREADS=${RUST_TEST_THREADS:-4} RUST_BACKTRACE=${RUST_BACKTRACE:-0} \
     timeout "${TEST_TIMEOUT:-45m}" cargo test --locked --workspace --no-fail-fast "$@" 2>&1 | tee "$log"

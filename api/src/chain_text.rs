@@ -1,7 +1,7 @@
 //! How addresses and payment requests are written for people and wallets: EIP-55, EIP-681, Solana Pay.
 
 use sha3::{Digest, Keccak256};
-use wopay_domain::{Asset, ChainFamily, Money};
+use wopay_domain::{Asset, ChainFamily, Money, PaymentId};
 
 const ADDRESS_HEX_DIGITS: usize = 40;
 
@@ -29,7 +29,9 @@ pub fn display_address(address: &str) -> String {
 
 /// What a wallet opens to pay `amount` of `asset` to `address` (as [`display_address`] writes it).
 ///
-/// EVM: EIP-681, which needs the chain's id; `None` without one. Solana: a Solana Pay transfer request.
+/// EVM: EIP-681, which needs the chain's id; `None` without one. Solana: a Solana Pay transfer request, with a reference
+/// key that wallets add to the transaction, so that it can be found by it. The reference only helps to find: what counts
+/// is what arrives at the address.
 #[must_use]
 pub fn payment_uri(
     family: ChainFamily,
@@ -37,8 +39,10 @@ pub fn payment_uri(
     asset: &Asset,
     amount: &Money,
     address: &str,
+    payment: PaymentId,
 ) -> Option<String> {
     let minor = amount.minor();
+    let reference = || solana_reference(payment);
     match (family, asset.id.contract()) {
         (ChainFamily::Evm, None) => Some(format!("ethereum:{address}@{}?value={minor}", chain_id?)),
         (ChainFamily::Evm, Some(contract)) => {
@@ -46,18 +50,29 @@ pub fn payment_uri(
             let chain_id = chain_id?;
             Some(format!("ethereum:{contract}@{chain_id}/transfer?address={address}&uint256={minor}"))
         }
-        (ChainFamily::Solana, None) => Some(format!("solana:{address}?amount={}", asset.format(minor))),
+        (ChainFamily::Solana, None) => {
+            Some(format!("solana:{address}?amount={}&reference={}", asset.format(minor), reference()))
+        }
         (ChainFamily::Solana, Some(mint)) => {
-            Some(format!("solana:{address}?amount={}&spl-token={mint}", asset.format(minor)))
+            Some(format!("solana:{address}?amount={}&spl-token={mint}&reference={}", asset.format(minor), reference()))
         }
     }
 }
 
+/// A payment's reference key for Solana Pay, base58: 32 bytes that depend on its id alone.
+#[must_use]
+fn solana_reference(payment: PaymentId) -> String {
+    let hash =
+        sha2::Sha256::new().chain_update("wopay/solana-pay/").chain_update(payment.as_uuid().as_bytes()).finalize();
+    bs58::encode(hash).into_string()
+}
+
 #[cfg(test)]
 mod tests {
-    use wopay_domain::{Asset, AssetId, ChainFamily, ChainName, Money};
+    use uuid::Uuid;
+    use wopay_domain::{Asset, AssetId, ChainFamily, ChainName, Money, PaymentId};
 
-    use super::{display_address, payment_uri};
+    use super::{display_address, payment_uri, solana_reference};
 
     #[test]
     fn checksums_are_those_of_eip_55() {
@@ -85,8 +100,11 @@ mod tests {
         let asset = |id: AssetId, decimals| Asset { id, symbol: "X".to_owned(), decimals };
         let native = asset(AssetId::native(&chain), 18);
         let token = asset(AssetId::token(&chain, "0x55d398326f99059ff775485246999027b3197955").unwrap(), 18);
+        let payment = PaymentId::from_uuid(Uuid::nil());
+        let reference = solana_reference(payment);
+        assert_eq!(bs58::decode(&reference).into_vec().unwrap().len(), 32);
         let uri = |family, chain_id, asset: &Asset, minor| {
-            payment_uri(family, chain_id, asset, &Money::new(minor, asset.id.clone()), "ADDR")
+            payment_uri(family, chain_id, asset, &Money::new(minor, asset.id.clone()), "ADDR", payment)
         };
         assert_eq!(
             uri(ChainFamily::Evm, Some(56), &native, u128::MAX).unwrap(),
@@ -98,11 +116,14 @@ mod tests {
         );
         assert_eq!(uri(ChainFamily::Evm, None, &native, 1), None);
         let sol = asset(AssetId::native(&chain), 9);
-        assert_eq!(uri(ChainFamily::Solana, None, &sol, 1).unwrap(), "solana:ADDR?amount=0.000000001");
+        assert_eq!(
+            uri(ChainFamily::Solana, None, &sol, 1).unwrap(),
+            format!("solana:ADDR?amount=0.000000001&reference={reference}")
+        );
         let usdc = asset(AssetId::token(&chain, "EPjFWdd5").unwrap(), 6);
         assert_eq!(
             uri(ChainFamily::Solana, None, &usdc, 1_500_000).unwrap(),
-            "solana:ADDR?amount=1.500000&spl-token=EPjFWdd5"
+            format!("solana:ADDR?amount=1.500000&spl-token=EPjFWdd5&reference={reference}")
         );
     }
 }

@@ -32,7 +32,15 @@ impl From<PaymentError> for Problem {
                 Self::fields(ProblemCode::InvalidFields, "The refund contradicts the payment or itself.", errors)
             }
             PaymentError::RefundNotFound(_) => Self::new(ProblemCode::NotFound, "There is no such refund."),
-            PaymentError::NotYetDue { .. }
+            PaymentError::InvalidDecision(why) => {
+                let errors = vec![FieldError::new("body", "invalid_decision", why)];
+                Self::fields(ProblemCode::InvalidFields, "The decision contradicts the payment or itself.", errors)
+            }
+            PaymentError::DepositNotFound(_) => Self::new(ProblemCode::NotFound, "There is no such deposit."),
+            PaymentError::DepositNotConfirmed { .. }
+            | PaymentError::DepositNotHeld
+            | PaymentError::DepositRefunded(_)
+            | PaymentError::NotYetDue { .. }
             | PaymentError::NotRefundable { .. }
             | PaymentError::RefundTooLarge { .. }
             | PaymentError::RefundExists(_)

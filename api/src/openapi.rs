@@ -5,7 +5,7 @@
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use crate::routes::{audit, balances, events, ledger, openapi as document, payments, problems, reports};
+use crate::routes::{audit, balances, deposits, events, ledger, openapi as document, payments, problems, reports};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,6 +28,7 @@ use crate::routes::{audit, balances, events, ledger, openapi as document, paymen
         ledger::entries::list,
         ledger::statements::get,
         ledger::trial_balance::get,
+        deposits::list,
         reports::volume::get,
         reports::fees::get,
         events::list,

@@ -9,7 +9,7 @@ use axum::routing::{MethodRouter, get, post};
 
 use crate::edge::{EdgeLayer, Loudness};
 use crate::problem::{Problem, ProblemCode};
-use crate::routes::{audit, balances, events, ledger, openapi, payments, problems, reports};
+use crate::routes::{audit, balances, deposits, events, ledger, openapi, payments, problems, reports};
 use crate::state::AppState;
 
 /// Who may call a route.
@@ -58,6 +58,7 @@ fn endpoints() -> Vec<Endpoint> {
         endpoint(Method::GET, "/api/v1/ledger/entries", Reader, get(ledger::entries::list)),
         endpoint(Method::GET, "/api/v1/ledger/statements", Reader, get(ledger::statements::get)),
         endpoint(Method::GET, "/api/v1/ledger/trial-balance", House, get(ledger::trial_balance::get)),
+        endpoint(Method::GET, "/api/v1/deposits", House, get(deposits::list)),
         endpoint(Method::GET, "/api/v1/reports/volume", Reader, get(reports::volume::get)),
         endpoint(Method::GET, "/api/v1/reports/fees", Reader, get(reports::fees::get)),
         endpoint(Method::GET, "/api/v1/events", Reader, get(events::list)),

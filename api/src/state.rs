@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use sqlx::PgPool;
 use url::Url;
-use wopay_commands::{AddressLeases, Ledger};
-use wopay_domain::ChainCatalog;
+use wopay_commands::{AddressLeases, Ledger, LiveCatalog};
 use wopay_webhooks::Policy as UrlPolicy;
 
 use crate::address_source::AddressSource;
@@ -21,8 +20,8 @@ pub struct ApiParts {
     pub addresses: AddressLeases,
     /// For reads of projections and chain heads.
     pub pool: PgPool,
-    /// The chains and assets that are accepted.
-    pub catalog: Arc<ChainCatalog>,
+    /// The chains and assets that are accepted at the moment.
+    pub catalog: LiveCatalog,
     /// Who may call.
     pub auth: AuthCache,
     /// Which callback URLs are accepted.

@@ -1,11 +1,8 @@
 //! What every command works with: a database at this version's schema, the write side, and keys for those who need them.
 
-use std::sync::Arc;
-
 use anyhow::Context as _;
 use sqlx::PgPool;
-use wopay_commands::{Ledger, LedgerOptions};
-use wopay_domain::ChainCatalog;
+use wopay_commands::{Ledger, LedgerOptions, LiveCatalog};
 use wopay_eventbus::{AppendSignal, Bus};
 use wopay_vault::{MasterKey, Vault, purpose};
 
@@ -22,7 +19,7 @@ const WORKER_CONNECTIONS_MAX: u32 = 16;
 /// What a serving process is built from.
 pub(crate) struct Context {
     pub(crate) config: Config,
-    pub(crate) catalog: Arc<ChainCatalog>,
+    pub(crate) catalog: LiveCatalog,
     /// For requests and commands. Like [`workers`](Self::workers) of the application's role, which owns no table.
     pub(crate) pool: PgPool,
     /// For what works in the background.
@@ -51,6 +48,8 @@ impl Context {
         let bus = Bus::connect(nats_url, &config.ledger).await.context("cannot use nats_url")?;
         let signal = AppendSignal::new();
         let ledger = Ledger::start(pool.clone(), signal.clone(), LedgerOptions::default());
+        let catalog = LiveCatalog::new(catalog);
+        catalog.refresh(&ledger).await.context("cannot tell which tokens are accepted")?;
         Ok(Self { config, catalog, pool, workers, database, bus, signal, ledger, services })
     }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use sqlx::PgPool;
 use wopay_api::{Check, Readiness};
 use wopay_audit::{SealState, SealerStatus};
-use wopay_chain_watchers::{ChainState, ChainStatus};
+use wopay_chain_watchers::{ChainHealth, ChainState, ChainStatus};
 use wopay_eventbus::{Bus, FollowerStatus};
 
 use crate::roles::ReadSide;
@@ -90,20 +90,31 @@ fn read_side(status: &ReadSide) -> Check {
     Check { name: "read models".to_owned(), ready: detail.is_none(), detail }
 }
 
-/// A chain that is halted or refused needs a person. One whose node is away is only late: others are served meanwhile.
+/// A chain that is halted or refused needs a person. One whose node is away or behind is only late: others are served
+/// meanwhile.
 fn chain(status: &ChainStatus) -> Check {
     let health = status.health();
     let name = format!("chain:{}", health.chain);
+    let troubles = chain_troubles(&health);
     let (ready, detail) = match health.state {
         ChainState::Starting => (false, health.last_error.unwrap_or_else(|| "starting".to_owned())),
-        ChainState::Following { height, head } => {
-            let place = format!("height {height} of {head}");
-            (true, health.last_error.map_or(place.clone(), |error| format!("{place}; {error}")))
+        ChainState::Following { height, head } => (true, format!("height {height} of {head}{troubles}")),
+        ChainState::Behind { height, head, reason } => {
+            (true, format!("behind at height {height} of {head}: {reason}{troubles}"))
         }
         ChainState::Halted { reason } => (false, format!("halted: {reason}")),
         ChainState::Refused { reason } => (false, format!("refused: {reason}")),
     };
     Check { name, ready, detail: Some(detail) }
+}
+
+/// What goes on beside: an error, deposits that are held, endpoints that are not as they should be.
+fn chain_troubles(health: &ChainHealth) -> String {
+    let endpoints = health.endpoints.iter().filter_map(|endpoint| {
+        Some(format!("endpoint {} is {}: {}", endpoint.endpoint, endpoint.state.name(), endpoint.state.reason()?))
+    });
+    let troubles = health.last_error.iter().chain(&health.held).cloned().chain(endpoints);
+    troubles.flat_map(|trouble| ["; ".to_owned(), trouble]).collect()
 }
 
 /// A sealer that refuses needs a person: what it would have to sign is not what was signed before.

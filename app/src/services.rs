@@ -36,6 +36,11 @@ pub(crate) enum Need {
     Everything,
 }
 
+/// Whether there is a database already: a configured one, or a private one that was started before.
+pub(crate) fn has_database(config: &Config) -> bool {
+    config.database_url.is_some() || config.data_dir.join("postgres").exists()
+}
+
 /// The configured servers, or private ones.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use sqlx::PgPool;
 use wopay_commands::{AddressLeases, Created, Ledger, LedgerOptions};
 use wopay_custody::{KeyStore, WhenMissing};
@@ -101,7 +101,7 @@ async fn derivation_rate(pool: &PgPool) -> Result<f64> {
     // Its pool of addresses must be empty, or there is a wallet already.
     sqlx::query("TRUNCATE address_pool, address_cursors").execute(pool).await?;
     let keys = KeyStore::open(pool, &MasterKey::generate(), WhenMissing::Create).await?;
-    let deriver = keys.address_derivers()?.into_iter().next().context("the wallet derives no addresses")?;
+    let deriver = keys.address_deriver(ChainFamily::Evm)?;
     let measured = tokio::task::spawn_blocking(move || {
         let started = Instant::now();
         let mut derived = 0;

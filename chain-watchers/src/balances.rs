@@ -87,7 +87,7 @@ impl BalanceReader {
             ChainFamily::Evm => Ok(Self { chain: EvmBalances::at(config, height).await? }),
             ChainFamily::Solana => {
                 let (chain, family) = (config.chain.name.clone(), config.chain.family);
-                Err(ConfigError::UnknownFamily { chain, family }.into())
+                Err(ConfigError::NoPastBalances { chain, family }.into())
             }
         }
     }

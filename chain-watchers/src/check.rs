@@ -5,7 +5,7 @@ use serde::Serialize;
 use wopay_domain::{ChainFamily, ChainName};
 
 use crate::config::{ConfigError, WatcherConfig};
-use crate::evm;
+use crate::{evm, solana};
 
 /// A chain as its endpoints show it.
 #[derive(Clone, Debug, Serialize)]
@@ -31,8 +31,10 @@ impl ChainReport {
 pub struct EndpointReport {
     /// Host and port; never the rest of the URL.
     pub endpoint: String,
-    /// Its chain id.
+    /// Its chain id, of an EVM chain.
     pub chain_id: Option<u64>,
+    /// Its genesis hash, of a Solana cluster.
+    pub genesis_hash: Option<String>,
     /// Height of its newest block.
     pub head: Option<u64>,
     /// Seconds since the chain's time of that block.
@@ -80,8 +82,6 @@ async fn check_chain(config: &WatcherConfig) -> Result<ChainReport, ConfigError>
     config.validate()?;
     match config.chain.family {
         ChainFamily::Evm => evm::report(config).await,
-        ChainFamily::Solana => {
-            Err(ConfigError::UnknownFamily { chain: config.chain.name.clone(), family: config.chain.family })
-        }
+        ChainFamily::Solana => solana::report(config).await,
     }
 }

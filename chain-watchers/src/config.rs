@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use url::Url;
-use wopay_domain::{ChainFamily, ChainName, ChainSpec};
+use wopay_domain::{AssetId, ChainFamily, ChainName, ChainSpec};
 
 /// How one chain is watched.
 #[derive(Clone)]
@@ -13,6 +13,8 @@ pub struct WatcherConfig {
     /// Name, chain id, assets, and the confirmations that apply to money a payment did not ask for on this chain
     /// (what it asks for is confirmed as its own claim says).
     pub chain: ChainSpec,
+    /// Solana: base58 of the cluster's genesis hash; an endpoint of another cluster is refused. `None`: not asked.
+    pub genesis_hash: Option<String>,
     /// HTTP JSON-RPC endpoints in order of preference, at least one. May hold credentials; never shown.
     pub rpc: Vec<Url>,
     /// When a deposit is final.
@@ -27,8 +29,12 @@ pub struct WatcherConfig {
     pub start_block: Option<u64>,
     /// See `start_block`.
     pub lookback: u32,
-    /// Limits of the endpoints' clients.
+    /// Limits of the endpoints' clients, and how endpoints are compared.
     pub rpc_options: RpcOptions,
+    /// Above which amounts several endpoints must name the same hash for a deposit's block before it is confirmed.
+    pub agreement: Option<Agreement>,
+    /// What EVM chains differ in.
+    pub evm: EvmOptions,
 }
 
 impl WatcherConfig {
@@ -37,6 +43,7 @@ impl WatcherConfig {
     pub fn new(chain: ChainSpec, rpc: Vec<Url>) -> Self {
         Self {
             chain,
+            genesis_hash: None,
             rpc,
             finality: Finality::Depth,
             reorg_window: 128,
@@ -44,6 +51,8 @@ impl WatcherConfig {
             start_block: None,
             lookback: 128,
             rpc_options: RpcOptions::default(),
+            agreement: None,
+            evm: EvmOptions::default(),
         }
     }
 
@@ -70,6 +79,7 @@ impl fmt::Debug for WatcherConfig {
         let hosts: Vec<_> = self.rpc.iter().map(|url| url.host_str().unwrap_or_default()).collect();
         f.debug_struct("WatcherConfig")
             .field("chain", &self.chain)
+            .field("genesis_hash", &self.genesis_hash)
             .field("rpc_hosts", &hosts)
             .field("finality", &self.finality)
             .field("reorg_window", &self.reorg_window)
@@ -77,6 +87,8 @@ impl fmt::Debug for WatcherConfig {
             .field("start_block", &self.start_block)
             .field("lookback", &self.lookback)
             .field("rpc_options", &self.rpc_options)
+            .field("agreement", &self.agreement)
+            .field("evm", &self.evm)
             .finish()
     }
 }
@@ -135,8 +147,24 @@ pub struct RpcOptions {
     pub response_bytes_max: usize,
     /// Blocks read at the same time while catching up.
     pub concurrency: usize,
-    /// With several endpoints: a head older than this makes the watcher ask the others whether they are further.
+    /// A head older than this is behind: another endpoint is asked, and without one the chain's state says so.
     pub head_age_max: Duration,
+    /// With several endpoints: one whose head lies more blocks than this below that of others is not asked.
+    pub head_lag_max: u64,
+    /// With several endpoints: how often all are asked for their heads, to be compared.
+    pub compare_every: Duration,
+    /// Calls that each endpoint may be asked in an hour; a call inside a batch is a call. `None`: any number.
+    pub budget_per_hour: Option<u64>,
+}
+
+/// Above which amounts one endpoint's word is not enough.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agreement {
+    /// So many endpoints must name the same hash, that of ours included. With fewer configured, deposits above the amounts
+    /// are never confirmed.
+    pub providers: usize,
+    /// Assets, each with the minor units above which its deposits need agreement.
+    pub above: Vec<(AssetId, u128)>,
 }
 
 impl Default for RpcOptions {
@@ -147,8 +175,40 @@ impl Default for RpcOptions {
             response_bytes_max: 64 * 1024 * 1024,
             concurrency: 8,
             head_age_max: Duration::from_secs(60),
+            head_lag_max: 20,
+            compare_every: Duration::from_secs(15),
+            budget_per_hour: None,
         }
     }
+}
+
+/// How native money is found on an EVM chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EvmOptions {
+    /// The first block of the fork that writes a log for every native transfer (EIP-7708). From there native money is
+    /// taken from those logs and from nothing else; below it, never from them.
+    pub eip7708_block: Option<u64>,
+    /// How the nodes show what contracts do inside a transaction.
+    pub traces: Traces,
+    /// Without traces: how often the native balances of open payments are compared with what was recorded, at most.
+    pub balances_every: Duration,
+}
+
+impl Default for EvmOptions {
+    fn default() -> Self {
+        Self { eip7708_block: None, traces: Traces::None, balances_every: Duration::from_secs(15) }
+    }
+}
+
+/// How an EVM node shows native money that contracts send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traces {
+    /// Not at all: balances are compared instead.
+    None,
+    /// `debug_traceBlockByHash` with the `callTracer` (geth, reth, Erigon, Nethermind).
+    Debug,
+    /// `trace_block` (Erigon, reth, Nethermind, OpenEthereum).
+    Parity,
 }
 
 /// Why a configuration cannot be used.
@@ -178,8 +238,8 @@ pub enum ConfigError {
         /// The chain.
         chain: ChainName,
     },
-    /// A token that is not an EVM contract.
-    #[error("chain {chain}: {contract:?} is not a contract address")]
+    /// A token that is neither an EVM contract nor a mint.
+    #[error("chain {chain}: {contract:?} is not the address of a contract or mint")]
     NotAContract {
         /// The chain.
         chain: ChainName,
@@ -192,9 +252,9 @@ pub enum ConfigError {
         /// What stands there instead.
         tag: String,
     },
-    /// A family whose chains nobody can watch yet.
-    #[error("chain {chain}: chains of the family {family} cannot be watched by this version")]
-    UnknownFamily {
+    /// A family whose chains cannot be asked this.
+    #[error("chain {chain}: chains of the family {family} give no balances at a past block")]
+    NoPastBalances {
         /// The chain.
         chain: ChainName,
         /// Its family.

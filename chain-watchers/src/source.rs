@@ -1,7 +1,11 @@
 //! What the engine needs to know of a chain, whatever its family.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use wopay_domain::{AssetId, BlockRef, DepositLeg};
+
+use crate::status::EndpointHealth;
 
 /// A block and its place in the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,12 +63,14 @@ pub struct Candidate {
 }
 
 /// Where a candidate stands in its block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// The value of a transaction.
     Value,
     /// A log, by its index in the block.
     Log(u64),
+    /// The chain says at once that it took place, and as which movement.
+    Settled(DepositLeg),
 }
 
 /// A transfer that took place.
@@ -82,6 +88,26 @@ pub struct Transfer {
     pub asset: AssetId,
     /// Minor units, more than zero.
     pub minor: u128,
+}
+
+/// An asset of which a source does not see every arrival, so that balances have to be compared with what was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compared<'a> {
+    /// The asset.
+    pub asset: &'a AssetId,
+    /// How often, at most.
+    pub every: Duration,
+}
+
+/// What the endpoints of a chain say about a block's hash.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Witnesses {
+    /// Endpoints, by host and port, that name the block's hash at its height.
+    pub same: Vec<String>,
+    /// Endpoints that name another hash: which.
+    pub other: Vec<String>,
+    /// Endpoints that name none: why.
+    pub silent: Vec<String>,
 }
 
 /// Why a chain cannot be read.
@@ -104,12 +130,69 @@ pub trait ChainSource: Send + Sync + 'static {
     /// The newest block and what is final.
     async fn head(&self) -> Result<Head, SourceError>;
 
+    /// The heights of the next blocks above `after`, in order, none above `upto`, at most `limit`. On most chains every
+    /// height has a block; where heights can stay empty (Solana's skipped slots) this says which do not.
+    async fn heights(&self, after: u64, upto: u64, limit: usize) -> Result<Vec<u64>, SourceError> {
+        Ok((after.saturating_add(1)..=upto).take(limit).collect())
+    }
+
+    /// Whether a height below the head can have no block.
+    fn has_empty_heights(&self) -> bool {
+        false
+    }
+
     /// The canonical block at that height, `None` when the node has none there.
     async fn header(&self, height: u64) -> Result<Option<BlockHeader>, SourceError>;
+
+    /// The block at that height as a node has it that itself calls the height final; `None` when the node asked does not
+    /// (yet). Asked before money is credited, where [`Head::finality`] is [`Final::UpTo`].
+    async fn final_header(&self, height: u64) -> Result<Option<BlockHeader>, SourceError> {
+        self.header(height).await
+    }
 
     /// The canonical block at that height with its transfers, `None` when the node has none there.
     async fn block(&self, height: u64) -> Result<Option<BlockData>, SourceError>;
 
     /// Which of these candidates of that block took place, in the same order.
     async fn settle(&self, block: &BlockRef, candidates: &[Candidate]) -> Result<Vec<Transfer>, SourceError>;
+
+    /// The same for many blocks: one list of transfers for each.
+    async fn settle_all(&self, blocks: &[(BlockRef, Vec<Candidate>)]) -> Result<Vec<Vec<Transfer>>, SourceError> {
+        let mut settled = Vec::with_capacity(blocks.len());
+        for (block, candidates) in blocks {
+            settled.push(if candidates.is_empty() { Vec::new() } else { self.settle(block, candidates).await? });
+        }
+        Ok(settled)
+    }
+
+    /// Some of the next blocks above `after`, in order and without a gap, none above `upto`, read in bulk. Asked far below
+    /// the head, where blocks do not change any more. `None`: this chain is read one block at a time.
+    async fn bulk(&self, after: u64, upto: u64) -> Result<Option<Vec<BlockData>>, SourceError> {
+        let _ = (after, upto);
+        Ok(None)
+    }
+
+    /// How each endpoint behind this source is doing.
+    fn endpoints(&self) -> Vec<EndpointHealth> {
+        Vec::new()
+    }
+
+    /// Asks every endpoint which hash it has at that block's height. A source without endpoints has no witnesses.
+    async fn witnesses(&self, block: &BlockRef) -> Witnesses {
+        let _ = block;
+        Witnesses::default()
+    }
+
+    /// The asset whose balances have to be compared at that height, if there is one.
+    fn compared(&self, height: u64) -> Option<Compared<'_>> {
+        let _ = height;
+        None
+    }
+
+    /// What these addresses hold of the compared asset at each of these blocks: a list for each block, in the order of the
+    /// addresses.
+    async fn holdings(&self, blocks: &[BlockRef], addresses: &[String]) -> Result<Vec<Vec<u128>>, SourceError> {
+        let _ = (blocks, addresses);
+        Ok(Vec::new())
+    }
 }

@@ -17,6 +17,16 @@ pub enum ChainState {
         /// The newest block that the node has.
         head: u64,
     },
+    /// The newest block that any endpoint has is old, or the endpoint in use lags behind others that cannot be used: what
+    /// is processed is not the chain as it is now.
+    Behind {
+        /// The last block processed.
+        height: u64,
+        /// The newest block that the node has.
+        head: u64,
+        /// In what, in full.
+        reason: String,
+    },
     /// The chain contradicts what was processed, beyond repair by itself. It looks again from time to time.
     Halted {
         /// Why, in full.
@@ -27,6 +37,63 @@ pub enum ChainState {
         /// Why, in full.
         reason: String,
     },
+}
+
+/// How an endpoint of a chain is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointHealth {
+    /// Host and port; never the rest of the URL.
+    pub endpoint: String,
+    /// How it is doing.
+    pub state: EndpointState,
+    /// Whether it is the one that is asked first.
+    pub in_use: bool,
+}
+
+/// What is to be said of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EndpointState {
+    /// Nothing.
+    Good,
+    /// It is not asked: it failed again and again, refuses calls as too many, or its budget is spent.
+    Withheld {
+        /// Why, in full.
+        reason: String,
+    },
+    /// Its head lags behind others, or is old.
+    Behind {
+        /// In what, in full.
+        reason: String,
+    },
+    /// It is not what the configuration says.
+    Wrong {
+        /// In what, in full.
+        reason: String,
+    },
+}
+
+impl EndpointState {
+    pub(crate) const NAMES: &[&'static str] = &["good", "withheld", "behind", "wrong"];
+
+    /// One word, as in metrics.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Withheld { .. } => "withheld",
+            Self::Behind { .. } => "behind",
+            Self::Wrong { .. } => "wrong",
+        }
+    }
+
+    /// Why it is not good, if it is not.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Good => None,
+            Self::Withheld { reason } | Self::Behind { reason } | Self::Wrong { reason } => Some(reason),
+        }
+    }
 }
 
 /// A watcher's health at one moment.
@@ -42,6 +109,10 @@ pub struct ChainHealth {
     pub last_contact_at: Option<Timestamp>,
     /// What keeps it from going on, while something does.
     pub last_error: Option<String>,
+    /// Every endpoint, in the order of the configuration. Empty for a source without any.
+    pub endpoints: Vec<EndpointHealth>,
+    /// Deposits that are deep enough and wait until enough endpoints name the same hash for their blocks: what is missing.
+    pub held: Option<String>,
 }
 
 impl ChainHealth {
@@ -55,7 +126,9 @@ impl ChainHealth {
     #[must_use]
     pub fn lag_blocks(&self) -> Option<u64> {
         match self.state {
-            ChainState::Following { height, head } => Some(head.saturating_sub(height)),
+            ChainState::Following { height, head } | ChainState::Behind { height, head, .. } => {
+                Some(head.saturating_sub(height))
+            }
             ChainState::Starting | ChainState::Halted { .. } | ChainState::Refused { .. } => None,
         }
     }
@@ -73,6 +146,8 @@ impl ChainStatus {
             last_block_at: None,
             last_contact_at: None,
             last_error: None,
+            endpoints: Vec::new(),
+            held: None,
         };
         Self(Arc::new(watch::Sender::new(health)))
     }

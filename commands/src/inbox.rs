@@ -1,5 +1,5 @@
 //! Executes what chain watchers report. A command is acknowledged after its events are committed, so a crash repeats it;
-//! the payment recognizes a report it knows.
+//! the payment, or the unmatched deposit, recognizes a report it knows.
 //!
 //! Nothing that may be money is dropped for a reason that can pass: what fails is delivered again, later and later. Only
 //! what can never be executed (unreadable, no such payment, refused by the rules) is taken out, with an error in the log.
@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
-use wopay_domain::payment::{PaymentCommand, PaymentError};
-use wopay_domain::{Actor, Metadata, PaymentId};
-use wopay_eventbus::{Acker, Bus, CommandDelivery, ObserveDeposit};
+use uuid::Uuid;
+use wopay_domain::payment::{DepositReport, PaymentCommand, PaymentError};
+use wopay_domain::{Actor, DepositId, Metadata};
+use wopay_eventbus::{Acker, Bus, CommandDelivery, ObserveDeposit, ObserveUnmatchedDeposit};
 
 use crate::error::ExecuteError;
 use crate::ledger::Ledger;
@@ -28,41 +29,64 @@ const DELAY_MAX: Duration = Duration::from_secs(30);
 pub async fn run(ledger: Ledger, bus: Bus, token: CancellationToken) {
     let mut consumer = bus.command_consumer(CONSUMER);
     while let Some(batch) = token.run_until_cancelled(consumer.next_batch(BATCH_MAX)).await {
-        let mut by_payment: HashMap<PaymentId, Vec<Received>> = HashMap::new();
+        let mut by_aggregate: HashMap<Uuid, Vec<Received>> = HashMap::new();
         for delivery in batch {
             match read(&delivery) {
                 Ok(observe) => {
                     let received = Received { observe, attempt: delivery.attempt, acker: delivery.acker };
-                    by_payment.entry(received.observe.payment_id).or_default().push(received);
+                    by_aggregate.entry(received.observe.aggregate_id()).or_default().push(received);
                 }
                 Err(reason) => drop_for_ever(delivery.acker, &reason).await,
             }
         }
         let ledger = &ledger;
-        let payments = futures::stream::iter(by_payment.into_values());
-        payments.for_each_concurrent(CONCURRENCY, |received| execute_in_order(ledger, received)).await;
+        let aggregates = futures::stream::iter(by_aggregate.into_values());
+        aggregates.for_each_concurrent(CONCURRENCY, |received| execute_in_order(ledger, received)).await;
     }
 }
 
 /// A command that could be read.
 struct Received {
-    observe: ObserveDeposit,
+    observe: Observe,
     attempt: u64,
     acker: Acker,
 }
 
-fn read(delivery: &CommandDelivery) -> Result<ObserveDeposit, String> {
-    if delivery.kind != ObserveDeposit::KIND {
-        return Err(format!("unknown kind of command {:?}", delivery.kind));
-    }
-    ObserveDeposit::from_body(&delivery.body).map_err(|error| format!("unreadable command: {error}"))
+/// What a watcher reports.
+enum Observe {
+    /// Of a payment's deposit.
+    Payment(ObserveDeposit),
+    /// Of money that no payment claims.
+    Unmatched(ObserveUnmatchedDeposit),
 }
 
-/// The commands of one payment, one after the other. When one must wait, the others are still tried: reports carry their
+impl Observe {
+    fn aggregate_id(&self) -> Uuid {
+        match self {
+            Self::Payment(observe) => observe.payment_id.as_uuid(),
+            Self::Unmatched(observe) => DepositId::of(&observe.report.deposit).as_uuid(),
+        }
+    }
+}
+
+fn read(delivery: &CommandDelivery) -> Result<Observe, String> {
+    let read = match delivery.kind.as_str() {
+        ObserveDeposit::KIND => ObserveDeposit::from_body(&delivery.body).map(Observe::Payment),
+        ObserveUnmatchedDeposit::KIND => ObserveUnmatchedDeposit::from_body(&delivery.body).map(Observe::Unmatched),
+        unknown => return Err(format!("unknown kind of command {unknown:?}")),
+    };
+    read.map_err(|error| format!("unreadable command: {error}"))
+}
+
+/// The commands of one aggregate, one after the other. When one must wait, the others are still tried: reports carry their
 /// order in their revisions.
 async fn execute_in_order(ledger: &Ledger, commands: Vec<Received>) {
     for Received { observe, attempt, acker } in commands {
-        match execute(ledger, observe).await {
+        let outcome = match observe {
+            Observe::Payment(observe) => execute(ledger, observe).await,
+            Observe::Unmatched(observe) => execute_unmatched(ledger, &observe).await,
+        };
+        match outcome {
             Outcome::Done => {
                 count("done");
                 acker.ack().await;
@@ -86,12 +110,7 @@ enum Outcome {
 async fn execute(ledger: &Ledger, observe: ObserveDeposit) -> Outcome {
     let payment_id = observe.payment_id;
     let report = observe.report;
-    let command_id = format!("{}@{}", report.deposit, report.revision);
-    let metadata = Metadata {
-        actor: Actor::System(format!("watchers/{}", report.deposit.chain)),
-        request_id: None,
-        command_id: Some(command_id.clone()),
-    };
+    let (command_id, metadata) = cause(&report);
     let command = PaymentCommand::ObserveDeposit(Box::new(report));
     match ledger.execute_payment(payment_id, command, &metadata).await {
         Ok(_) => Outcome::Done,
@@ -110,6 +129,50 @@ async fn execute(ledger: &Ledger, observe: ObserveDeposit) -> Outcome {
             Outcome::Later
         }
     }
+}
+
+async fn execute_unmatched(ledger: &Ledger, observe: &ObserveUnmatchedDeposit) -> Outcome {
+    let (command_id, metadata) = cause(&observe.report);
+    match ledger.observe_unmatched(&observe.address, &observe.report, &metadata).await {
+        Ok(()) => Outcome::Done,
+        Err(error) if error.is_refusal() => {
+            Outcome::Never(format!("unmatched deposit {command_id} is refused: {}", with_causes(&error)))
+        }
+        Err(error) if error.is_transient() => {
+            tracing::warn!(command_id, error = &error as &dyn std::error::Error, "an unmatched deposit must wait");
+            Outcome::Later
+        }
+        Err(error) => {
+            tracing::error!(
+                command_id,
+                error = &error as &dyn std::error::Error,
+                "an unmatched deposit cannot be recorded"
+            );
+            Outcome::Later
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// A report's id, and its metadata.
+fn cause(report: &DepositReport) -> (String, Metadata) {
+    let command_id = format!("{}@{}", report.deposit, report.revision);
+    let metadata = Metadata {
+        actor: Actor::System(format!("watchers/{}", report.deposit.chain)),
+        request_id: None,
+        command_id: Some(command_id.clone()),
+    };
+    (command_id, metadata)
 }
 
 async fn drop_for_ever(acker: Acker, reason: &str) {

@@ -1,6 +1,7 @@
-//! How processes that keep merchants and keys in memory learn of changes. An append of events of a merchant or of an
-//! access key notifies the channel `wopay_merchants` in its transaction; payments do not pay for this. The message is a
-//! merchant's id, or `access_key:` and an access key's.
+//! How processes that keep merchants, keys and chains in memory learn of changes. An append of events of a merchant, an
+//! access key or a chain notifies the channel `wopay_merchants` in its transaction; payments do not pay for this. The
+//! message is a merchant's id, `access_key:` and an access key's, or `chain:` and a chain's name. A watcher that begins
+//! to look for a token tells so by the latter too.
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use wopay_domain::{AccessKeyId, MerchantId};
 
 const CHANNEL: &str = "wopay_merchants";
 const ACCESS_KEY: &str = "access_key:";
+const CHAIN: &str = "chain:";
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 const PROBE_AFTER: Duration = Duration::from_secs(5);
@@ -26,6 +28,8 @@ pub enum MerchantChange {
     Merchant(MerchantId),
     /// This access key has changed: forget it.
     AccessKey(AccessKeyId),
+    /// Some chain has changed: read the catalogue again.
+    Chain,
     /// Changes are no longer told: forget everything and keep nothing until [`MerchantChange::Watching`].
     Blind,
 }
@@ -88,6 +92,9 @@ async fn follow(listener: &mut PgListener, on_change: &impl Fn(MerchantChange)) 
 }
 
 fn change(message: &str) -> Option<MerchantChange> {
+    if message.starts_with(CHAIN) {
+        return Some(MerchantChange::Chain);
+    }
     match message.strip_prefix(ACCESS_KEY) {
         Some(id) => id.parse().ok().map(MerchantChange::AccessKey),
         None => message.parse().ok().map(MerchantChange::Merchant),

@@ -8,7 +8,7 @@ use wopay_domain::{Metadata, PaymentId};
 use crate::claims::{Claim, ClaimKind, IdempotencyClaim, IdempotencyDetail, TakenClaim};
 use crate::error::{AppendError, ExecuteError, InvalidAppend, LoadError};
 use crate::ledger::{Decided, Executed, Ledger};
-use crate::store::LedgerContext;
+use crate::store::{LedgerContext, find_claim};
 
 /// The answer to a request for a payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +58,27 @@ impl Ledger {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// The payment that [`create_payment`](Self::create_payment) would find instead of opening one; `None`: it would open
+    /// one. The address of `create` is not looked at.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn existing_payment(
+        &self,
+        create: &CreatePayment,
+        idempotency: Option<IdempotencyClaim>,
+    ) -> PaymentResult<Option<Created>> {
+        let key = idempotency.as_ref().map(|claim| Claim::idempotency(create.merchant_id, claim));
+        for claim in key.into_iter().chain([Claim::order(create.merchant_id, &create.order_id)]) {
+            let held = find_claim(&self.shared.pool, claim.kind(), claim.key()).await;
+            if let Some((holder, detail)) = held.map_err(|error| LoadError::Database(error.into()))? {
+                let taken = TakenClaim { claim, holder, detail };
+                return self.existing(create, taken, idempotency.as_ref()).await.map(Some);
+            }
+        }
+        Ok(None)
     }
 
     /// A payment as its own stream says, never behind what any caller was told, and the last sequence of that stream.
@@ -112,7 +133,7 @@ impl Ledger {
 
     /// The payment as its stream says now. What is in memory is a prefix of the stream, which never changes; only what
     /// came after it is read.
-    async fn load_payment(&self, id: PaymentId) -> Result<LedgerContext<Payment>, LoadError> {
+    pub(crate) async fn load_payment(&self, id: PaymentId) -> Result<LedgerContext<Payment>, LoadError> {
         let store = &self.shared.store;
         match self.shared.hot_payments.get(&id) {
             Some(known) => store.catch_up(LedgerContext::clone(&known)).await,

@@ -6,6 +6,7 @@ use std::ops::Range;
 use wopay_domain::ChainFamily;
 
 use crate::evm::EvmAddresses;
+use crate::solana::SolanaAddresses;
 
 /// Which address of a family: the last step of its derivation path, below 2^31 (BIP-32's hardened indexes begin there).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,11 +46,14 @@ pub enum DeriveError {
     Path(#[from] bip32::Error),
 }
 
-/// Derives the deposit addresses of one family. Holds no private key; cheap to clone.
+/// Derives the deposit addresses of one family; cheap to clone. Gives out no key. (Whether it holds one is the family's
+/// matter: EVM addresses come from a public key, Solana's cannot.)
 #[derive(Clone, Debug)]
 pub enum AddressDeriver {
     /// Addresses of every EVM chain.
     Evm(EvmAddresses),
+    /// Addresses of Solana.
+    Solana(SolanaAddresses),
 }
 
 impl AddressDeriver {
@@ -58,6 +62,7 @@ impl AddressDeriver {
     pub const fn family(&self) -> ChainFamily {
         match self {
             Self::Evm(_) => ChainFamily::Evm,
+            Self::Solana(_) => ChainFamily::Solana,
         }
     }
 
@@ -68,6 +73,7 @@ impl AddressDeriver {
     pub fn address(&self, index: AddressIndex) -> Result<String, DeriveError> {
         match self {
             Self::Evm(addresses) => addresses.address(index),
+            Self::Solana(addresses) => Ok(addresses.address(index)),
         }
     }
 

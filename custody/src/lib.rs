@@ -1,7 +1,6 @@
 //! The wallet: the one crate that knows keys.
 //!
-//! A [`KeyStore`] keeps one BIP-39 seed, sealed under the master key. From it come [`AddressDeriver`]s, which hold only
-//! extended *public* keys, and signers, which hold private ones. A [`PoolFiller`] derives deposit addresses ahead of need
+//! A [`KeyStore`] keeps one BIP-39 seed, sealed under the master key. From it come [`AddressDeriver`]s and signers. A [`PoolFiller`] derives deposit addresses ahead of need
 //! into the table `address_pool`, from which API processes take them without ever holding a key: idx 0, 1, 2 … without a
 //! gap, each once, whatever crashes.
 //!
@@ -15,6 +14,7 @@ pub mod evm;
 mod key_store;
 mod pool;
 mod seed;
+pub mod solana;
 
 pub use deriver::{AddressDeriver, AddressIndex, DeriveError};
 pub use key_store::{KeyStore, KeyStoreError, WhenMissing};

@@ -89,6 +89,11 @@ impl Seed {
         &self.root
     }
 
+    /// The 64 bytes that BIP-39 makes of the words, without a passphrase.
+    pub(crate) fn bip39_seed(&self) -> Zeroizing<[u8; 64]> {
+        Zeroizing::new(self.mnemonic.to_seed_normalized(""))
+    }
+
     pub(crate) fn fingerprint(&self) -> WalletFingerprint {
         WalletFingerprint(self.root.public_key().fingerprint())
     }

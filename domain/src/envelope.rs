@@ -7,6 +7,8 @@ use serde_json::value::RawValue;
 
 use crate::Timestamp;
 use crate::access::AccessKeyEvent;
+use crate::chains::ChainEvent;
+use crate::deposit::UnmatchedDepositEvent;
 use crate::ids::{ApiKeyId, MerchantId};
 use crate::merchant::MerchantEvent;
 use crate::payment::PaymentEvent;
@@ -108,9 +110,9 @@ impl PartialEq for RawJson {
 pub struct RecordedEvent {
     /// Position in the ledger's total order: 1, 2, 3 … without a gap.
     pub position: i64,
-    /// `payment`, `merchant` or `access_key`.
+    /// `payment`, `deposit`, `merchant`, `access_key`, `chain` or another aggregate's type.
     pub aggregate_type: String,
-    /// The aggregate's id (a UUID as text).
+    /// The aggregate's id: a UUID as text, of a chain its name.
     pub aggregate_id: String,
     /// Position in the aggregate's own stream: 1, 2, 3 …
     pub sequence: i64,
@@ -135,6 +137,10 @@ pub enum LedgerEvent {
     Merchant(MerchantEvent),
     /// Of an access key.
     Access(AccessKeyEvent),
+    /// Of a chain.
+    Chain(ChainEvent),
+    /// Of money that no payment claims.
+    Deposit(UnmatchedDepositEvent),
 }
 
 /// Why a recorded event cannot be read.
@@ -207,6 +213,8 @@ pub fn decode(
         crate::payment::AGGREGATE_TYPE => serde_json::from_str(&text).map(LedgerEvent::Payment).map_err(unreadable),
         crate::merchant::AGGREGATE_TYPE => serde_json::from_str(&text).map(LedgerEvent::Merchant).map_err(unreadable),
         crate::access::AGGREGATE_TYPE => serde_json::from_str(&text).map(LedgerEvent::Access).map_err(unreadable),
+        crate::chains::AGGREGATE_TYPE => serde_json::from_str(&text).map(LedgerEvent::Chain).map_err(unreadable),
+        crate::deposit::AGGREGATE_TYPE => serde_json::from_str(&text).map(LedgerEvent::Deposit).map_err(unreadable),
         _ => Err(DecodeError::UnknownAggregate { position, aggregate_type: aggregate_type.to_owned() }),
     }
 }

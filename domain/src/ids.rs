@@ -4,7 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
+
+use crate::chain::DepositKey;
 
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -68,3 +71,17 @@ uuid_id!(
     /// never the value.
     SecretRef
 );
+uuid_id!(
+    /// A deposit: the head of a digest of its key, so one deposit has one id, whoever computes it.
+    DepositId
+);
+
+impl DepositId {
+    /// The id of the deposit with this key: the first 16 bytes of the key's SHA-256.
+    #[must_use]
+    pub fn of(key: &DepositKey) -> Self {
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&Sha256::digest(key.to_string().as_bytes())[..16]);
+        Self(Uuid::from_bytes(bytes))
+    }
+}

@@ -8,6 +8,8 @@
 
 pub mod access;
 pub mod chain;
+pub mod chains;
+pub mod deposit;
 pub mod envelope;
 pub mod ids;
 pub mod ledger;
@@ -18,9 +20,9 @@ mod text;
 mod timestamp;
 pub mod upcast;
 
-pub use chain::{BlockRef, ChainCatalog, ChainFamily, ChainName, ChainSpec, DepositKey, DepositLeg};
+pub use chain::{BlockRef, ChainCatalog, ChainFamily, ChainName, ChainSpec, Closed, DepositKey, DepositLeg};
 pub use envelope::{Actor, LedgerEvent, Metadata, RawJson, RecordedEvent};
-pub use ids::{AccessKeyId, ApiKeyId, MerchantId, PaymentId, RefundId, SecretRef};
+pub use ids::{AccessKeyId, ApiKeyId, DepositId, MerchantId, PaymentId, RefundId, SecretRef};
 pub use money::{Asset, AssetId, Money, Percentage};
 
 /// A moment in UTC. Stored with microseconds, which is what Postgres keeps.

@@ -58,6 +58,28 @@ impl ObserveDeposit {
     }
 }
 
+/// A watcher says in what state money is that came to an address of ours and that no payment claims.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObserveUnmatchedDeposit {
+    /// The address that received it.
+    pub address: String,
+    /// What was found.
+    pub report: DepositReport,
+}
+
+impl ObserveUnmatchedDeposit {
+    /// Its kind in the subject.
+    pub const KIND: &'static str = "deposit.observe_unmatched";
+
+    /// Reads the body of a delivery.
+    ///
+    /// # Errors
+    /// It is not this command.
+    pub fn from_body(body: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(body)
+    }
+}
+
 /// A command to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandMessage {

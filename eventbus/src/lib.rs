@@ -27,7 +27,7 @@ pub mod subjects;
 mod transaction;
 
 pub use bus::Bus;
-pub use commands::{Acker, CommandConsumer, CommandDelivery, CommandMessage, ObserveDeposit};
+pub use commands::{Acker, CommandConsumer, CommandDelivery, CommandMessage, ObserveDeposit, ObserveUnmatchedDeposit};
 pub use error::BusError;
 pub use follower::{EventHandler, Follower, FollowerStatus, HandlerError};
 pub use relay::Relay;

@@ -1,6 +1,7 @@
 //! A batch of events, read once for all read models.
 
 use uuid::Uuid;
+use wopay_domain::deposit::UnmatchedDepositEvent;
 use wopay_domain::envelope::DecodeError;
 use wopay_domain::merchant::MerchantEvent;
 use wopay_domain::payment::PaymentEvent;
@@ -21,6 +22,7 @@ pub(crate) struct Header {
 pub(crate) struct Entry {
     pub(crate) recorded: Header,
     pub(crate) event: LedgerEvent,
+    /// Nil where an aggregate is not known by a UUID.
     aggregate_id: Uuid,
 }
 
@@ -82,8 +84,15 @@ impl Events {
             return Err(ApplyError::poison(position, PoisonError::Gap { expected, got: position }));
         }
         let event = decode().map_err(|error| ApplyError::poison(position, error))?;
-        let aggregate_id = Uuid::parse_str(&recorded.aggregate_id)
-            .map_err(|_| ApplyError::poison(position, PoisonError::AggregateId(recorded.aggregate_id.clone())))?;
+        let aggregate_id = match &event {
+            // Known by their names, and in no read model.
+            LedgerEvent::Chain(_) => Uuid::nil(),
+            LedgerEvent::Payment(_) | LedgerEvent::Merchant(_) | LedgerEvent::Access(_) | LedgerEvent::Deposit(_) => {
+                Uuid::parse_str(&recorded.aggregate_id).map_err(|_| {
+                    ApplyError::poison(position, PoisonError::AggregateId(recorded.aggregate_id.clone()))
+                })?
+            }
+        };
         self.0.push(Entry { recorded, event, aggregate_id });
         Ok(())
     }
@@ -109,6 +118,14 @@ impl<'a> Batch<'a> {
         self.0.iter().filter_map(|entry| {
             let LedgerEvent::Payment(event) = &entry.event else { return None };
             Some((entry.recorded.position, PaymentId::from_uuid(entry.aggregate_id), event))
+        })
+    }
+
+    /// The events of money that no payment claimed.
+    pub(crate) fn deposits(&self) -> impl Iterator<Item = (i64, &'a UnmatchedDepositEvent)> {
+        self.0.iter().filter_map(|entry| {
+            let LedgerEvent::Deposit(event) = &entry.event else { return None };
+            Some((entry.recorded.position, event))
         })
     }
 

@@ -1,6 +1,6 @@
 //! The read side: what lists, reports and balances are answered from.
 //!
-//! One follower, [`Projections`], folds the events of the ledger into the tables of five read models, a batch and its
+//! One follower, [`Projections`], folds the events of the ledger into the tables of six read models, a batch and its
 //! checkpoint in one transaction. A folder per read model: `apply.rs` writes its tables and is the only code that does,
 //! `query.rs` reads them.
 //!
@@ -17,6 +17,7 @@
 
 pub mod balances;
 pub mod chain_heads;
+pub mod deposits;
 pub mod feed;
 pub mod journal;
 pub mod merchants;

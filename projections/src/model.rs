@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use crate::batch::Batch;
 use crate::error::ApplyError;
 use crate::profiles::Profiles;
-use crate::{feed, journal, merchants, payments, transactions};
+use crate::{deposits, feed, journal, merchants, payments, transactions};
 
 /// A group of tables that is folded, and can be rebuilt, without the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub enum ReadModel {
     Payments,
     /// Deposits on the chains.
     BlockchainTransactions,
+    /// Money at addresses that no payment claimed.
+    UnmatchedDeposits,
     /// The journal of double entry and its sums.
     Journal,
     /// Each merchant's own events, numbered.
@@ -24,8 +26,14 @@ pub enum ReadModel {
 
 impl ReadModel {
     /// Every read model, in the order in which they are applied.
-    pub const ALL: [Self; 5] =
-        [Self::Merchants, Self::Payments, Self::BlockchainTransactions, Self::Journal, Self::Feed];
+    pub const ALL: [Self; 6] = [
+        Self::Merchants,
+        Self::Payments,
+        Self::BlockchainTransactions,
+        Self::UnmatchedDeposits,
+        Self::Journal,
+        Self::Feed,
+    ];
 
     /// The name at the command line.
     #[must_use]
@@ -34,6 +42,7 @@ impl ReadModel {
             Self::Merchants => "merchants",
             Self::Payments => "payments",
             Self::BlockchainTransactions => "blockchain_transactions",
+            Self::UnmatchedDeposits => "unmatched_deposits",
             Self::Journal => "journal",
             Self::Feed => "feed",
         }
@@ -52,6 +61,7 @@ impl ReadModel {
             Self::Merchants => &["merchants", "merchant_api_keys"],
             Self::Payments => &["payments"],
             Self::BlockchainTransactions => &["blockchain_transactions"],
+            Self::UnmatchedDeposits => &["unmatched_deposits"],
             Self::Journal => &["ledger_postings", "account_balances", "account_days", "account_hours", "assets"],
             Self::Feed => &["merchant_events"],
         }
@@ -63,7 +73,12 @@ impl ReadModel {
     #[must_use]
     pub const fn version(self) -> i32 {
         match self {
-            Self::Merchants | Self::Payments | Self::BlockchainTransactions | Self::Journal | Self::Feed => 1,
+            Self::Merchants
+            | Self::Payments
+            | Self::BlockchainTransactions
+            | Self::UnmatchedDeposits
+            | Self::Journal
+            | Self::Feed => 1,
         }
     }
 
@@ -74,6 +89,7 @@ impl ReadModel {
             Self::Merchants => &["merchants_pkey", "merchant_api_keys_pkey", "idx_merchant_api_keys_merchant"],
             Self::Payments => &["payments_pkey"],
             Self::BlockchainTransactions => &["idx_blockchain_deposit"],
+            Self::UnmatchedDeposits => &["unmatched_deposits_pkey"],
             Self::Journal => {
                 &["idx_account_balances_account", "account_days_pkey", "account_hours_pkey", "assets_pkey"]
             }
@@ -98,6 +114,7 @@ impl ReadModel {
             Self::Merchants => merchants::apply(connection, batch, profiles).await,
             Self::Payments => payments::apply(connection, batch).await,
             Self::BlockchainTransactions => transactions::apply(connection, batch).await,
+            Self::UnmatchedDeposits => deposits::apply(connection, batch).await,
             Self::Journal => journal::apply(connection, batch).await,
             Self::Feed => feed::apply(connection, batch).await,
         };

@@ -8,6 +8,8 @@ use wopay_private_services::BinarySearch;
 /// More folders to look for servers in, separated like `PATH`.
 const TOOLS_VARIABLE: &str = "WOPAY_TEST_TOOLS";
 const ANVIL_VARIABLE: &str = "WOPAY_TEST_ANVIL";
+const SURFPOOL_VARIABLE: &str = "WOPAY_TEST_SURFPOOL";
+const SURFPOOL: &str = ".wopay/tools/surfpool/wopay-surfpool";
 
 /// A path inside the repository.
 pub(crate) fn in_repository(path: &str) -> PathBuf {
@@ -20,6 +22,13 @@ pub(crate) fn binary_search() -> BinarySearch {
     let mut extra_dirs: Vec<PathBuf> = named.iter().flat_map(std::env::split_paths).collect();
     extra_dirs.push(in_repository(".wopay/tools/py"));
     BinarySearch { path: std::env::var_os("PATH"), extra_dirs }
+}
+
+/// `$WOPAY_TEST_SURFPOOL`, or the one that `make tools` built.
+pub(crate) fn surfpool_binary() -> PathBuf {
+    let binary = std::env::var_os(SURFPOOL_VARIABLE).map_or_else(|| in_repository(SURFPOOL), PathBuf::from);
+    assert!(binary.is_file(), "no {}: run `make tools`, or set {SURFPOOL_VARIABLE}", binary.display());
+    binary
 }
 
 /// `$WOPAY_TEST_ANVIL`, `anvil` on `PATH`, or the one of `npm ci` in `tools/`.

@@ -71,6 +71,8 @@ pub const fn event_name(event: &PaymentEvent) -> Option<&'static str> {
         | PaymentEvent::DepositReincluded(_)
         | PaymentEvent::DepositConfirmed(_)
         | PaymentEvent::DepositOrphaned(_)
+        | PaymentEvent::DepositAssigned(_)
+        | PaymentEvent::HeldDepositRefunded(_)
         | PaymentEvent::RefundRequested(_)
         | PaymentEvent::RefundCompleted(_)
         | PaymentEvent::RefundCancelled(_) => None,

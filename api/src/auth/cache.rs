@@ -108,6 +108,7 @@ impl AuthCache {
             MerchantChange::AccessKey(changed) => {
                 self.forget(move |holder| matches!(holder, Holder::Access { key, .. } if *key == changed));
             }
+            MerchantChange::Chain => {}
             MerchantChange::Blind => self.close(),
         }
     }

@@ -31,6 +31,10 @@ pub enum ProblemCode {
     PaymentNotCancellable,
     /// The payment is in a state that the command contradicts.
     PaymentStateConflict,
+    /// The chain takes no new payments at the moment.
+    ChainPaused,
+    /// There are no new payments in the currency at the moment.
+    CurrencyPaused,
     /// The read side has not come to that position.
     PositionNotReached,
     /// More than 64 KiB.
@@ -57,7 +61,7 @@ pub enum ProblemCode {
 
 impl ProblemCode {
     /// Every kind.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::MalformedJson,
         Self::InvalidUtf8,
         Self::InvalidQuery,
@@ -71,6 +75,8 @@ impl ProblemCode {
         Self::OrderConflict,
         Self::PaymentNotCancellable,
         Self::PaymentStateConflict,
+        Self::ChainPaused,
+        Self::CurrencyPaused,
         Self::PositionNotReached,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
@@ -215,6 +221,18 @@ impl ProblemCode {
                 StatusCode::CONFLICT,
                 "The payment is in another state",
                 "Read the payment and decide again.",
+            ),
+            Self::ChainPaused => (
+                "chain_paused",
+                StatusCode::CONFLICT,
+                "The chain takes no new payments at the moment",
+                "Offer another blockchain, or try again later. Payments that exist go on.",
+            ),
+            Self::CurrencyPaused => (
+                "currency_paused",
+                StatusCode::CONFLICT,
+                "There are no new payments in the currency at the moment",
+                "Offer another currency, or try again later. Payments that exist go on.",
             ),
             Self::PositionNotReached => (
                 "position_not_reached",

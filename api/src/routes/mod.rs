@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod balances;
+pub(crate) mod deposits;
 pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod ledger;

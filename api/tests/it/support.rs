@@ -17,7 +17,7 @@ use uuid::Uuid;
 use wopay_api::auth::AuthCache;
 use wopay_api::{ApiParts, AppState, router};
 use wopay_audit::{AuditKey, Sealer, SealerOptions};
-use wopay_commands::{AddressLeases, Claim, Ledger, LedgerOptions};
+use wopay_commands::{AddressLeases, Claim, Ledger, LedgerOptions, LiveCatalog};
 use wopay_domain::access::{AccessRole, IssueAccessKey};
 use wopay_domain::merchant::{MerchantCommand, MerchantPolicy, RegisterMerchant};
 use wopay_domain::payment::{DepositReport, DepositStage, PaymentCommand};
@@ -123,7 +123,7 @@ fn start(db: TestDatabase) -> TestApi {
         ledger: ledger.clone(),
         addresses: AddressLeases::new(db.pool.clone(), 64),
         pool: db.pool.clone(),
-        catalog: Arc::new(catalog()),
+        catalog: LiveCatalog::new(Arc::new(catalog())),
         auth: auth.clone(),
         url_policy: Policy::default(),
         public_base_url: "https://pay.example/shop/".parse().unwrap(),
@@ -150,7 +150,14 @@ fn catalog() -> ChainCatalog {
             asset(AssetId::native(&name), coin, 18),
             asset(AssetId::token(&name, contract).unwrap(), "USDT", decimals),
         ];
-        ChainSpec { name, family: ChainFamily::Evm, chain_id: Some(chain_id), required_confirmations, assets }
+        ChainSpec {
+            name,
+            family: ChainFamily::Evm,
+            chain_id: Some(chain_id),
+            required_confirmations,
+            assets,
+            min_deposits: std::collections::BTreeMap::new(),
+        }
     };
     ChainCatalog::new([
         chain("ethereum", 1, 12, "ETH", USDT_ETHEREUM, 6),

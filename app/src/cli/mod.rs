@@ -4,6 +4,7 @@ mod access;
 mod audit;
 mod chains;
 mod custody;
+mod deposits;
 mod merchant;
 mod migrate;
 mod operator;
@@ -50,6 +51,9 @@ enum Command {
     /// Send money of a payment back, and keep the books of it.
     #[command(subcommand)]
     Refund(refund::Command),
+    /// Decide about money that counts for no payment.
+    #[command(subcommand)]
+    Deposits(deposits::Command),
     /// Manage the keys with which finance and auditors read the books.
     #[command(subcommand)]
     Access(access::Command),
@@ -112,6 +116,7 @@ impl Command {
             Self::Migrate => migrate::run(loaded).await,
             Self::Merchant(command) => command.run(loaded).await,
             Self::Refund(command) => command.run(loaded).await,
+            Self::Deposits(command) => command.run(loaded).await,
             Self::Access(command) => command.run(loaded).await,
             Self::Audit(command) => command.run(loaded).await,
             Self::Custody(command) => command.run(loaded).await,

@@ -70,7 +70,7 @@ async fn serve(
     let listen = listener.local_addr()?;
     roles::serve_http(&args.roles, context, listener, checks, prometheus, &mut parts)?;
     let names: Vec<_> = args.roles.iter().map(Role::to_string).collect();
-    tracing::info!(%listen, roles = names.join(","), chains = context.catalog.iter().count(), "serving");
+    tracing::info!(%listen, roles = names.join(","), chains = context.catalog.current().iter().count(), "serving");
     parts.run().await
 }
 

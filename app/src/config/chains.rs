@@ -1,9 +1,11 @@
 //! Chains as configuration: a new EVM chain is a table in the file and nothing else.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 
 use serde::Deserialize;
 use url::Url;
+use wopay_chain_watchers::Agreement;
 use wopay_domain::money::MAX_DECIMALS;
 use wopay_domain::{Asset, AssetId, ChainCatalog, ChainFamily, ChainName, ChainSpec};
 
@@ -19,6 +21,8 @@ pub(crate) struct ChainConfig {
     pub(crate) kind: ChainFamily,
     /// EIP-155 chain id; required for `kind = "evm"`.
     pub(crate) chain_id: Option<u64>,
+    /// Solana: the cluster's genesis hash, base58. An endpoint of another cluster is refused; without it any is taken.
+    pub(crate) genesis_hash: Option<String>,
     /// JSON-RPC endpoints, the preferred one first.
     #[serde(default)]
     pub(crate) rpc: Vec<Url>,
@@ -32,8 +36,36 @@ pub(crate) struct ChainConfig {
     pub(crate) poll_interval_ms: u64,
     /// The first block to look at, when the chain was never watched before.
     pub(crate) start_block: Option<u64>,
+    /// EVM: the first block of the fork that logs native transfers (EIP-7708).
+    pub(crate) eip7708_block: Option<u64>,
+    /// EVM: how the nodes show native money that contracts send.
+    #[serde(default)]
+    pub(crate) traces: Traces,
+    /// EVM without traces: how often the balances of open payments are compared with what was recorded, at most.
+    #[serde(default = "default_balances_every_s")]
+    pub(crate) balances_every_s: u32,
+    /// Above which amounts several endpoints must name the same hash for a deposit's block.
+    pub(crate) agreement: Option<AgreementConfig>,
+    /// Calls that each endpoint may be asked in an hour.
+    pub(crate) budget_per_hour: Option<NonZeroU64>,
+    /// A head older than this is behind.
+    #[serde(default = "default_head_age_max_s")]
+    pub(crate) head_age_max_s: u32,
+    /// An endpoint whose head lies more blocks than this below that of others is not asked.
+    #[serde(default = "default_head_lag_max_blocks")]
+    pub(crate) head_lag_max_blocks: u32,
     #[serde(default)]
     pub(crate) tokens: Vec<TokenConfig>,
+}
+
+/// See [`ChainConfig::agreement`].
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AgreementConfig {
+    /// So many endpoints.
+    pub(crate) providers: usize,
+    /// By symbol: the amount above which they must agree.
+    pub(crate) above: BTreeMap<String, String>,
 }
 
 /// More than a week of the fastest chains. Payments keep the number for ever, and Postgres counts it in 31 bits.
@@ -41,6 +73,31 @@ const CONFIRMATIONS_MAX: u32 = 10_000_000;
 
 const fn default_poll_interval_ms() -> u64 {
     1000
+}
+
+const fn default_head_age_max_s() -> u32 {
+    60
+}
+
+const fn default_head_lag_max_blocks() -> u32 {
+    20
+}
+
+const fn default_balances_every_s() -> u32 {
+    15
+}
+
+/// How an EVM node shows native money that contracts send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Traces {
+    /// Not at all: balances are compared.
+    #[default]
+    None,
+    /// `debug_traceBlockByHash`.
+    Debug,
+    /// `trace_block`.
+    Parity,
 }
 
 /// When a deposit is settled.
@@ -85,6 +142,8 @@ pub(crate) enum FinalityTag {
 pub(crate) struct NativeConfig {
     pub(crate) symbol: String,
     pub(crate) decimals: u8,
+    /// The least deposit that counts, as a decimal amount; less is dust.
+    pub(crate) min_deposit: Option<String>,
 }
 
 /// A token, known by its contract or mint.
@@ -95,29 +154,31 @@ pub(crate) struct TokenConfig {
     #[serde(alias = "mint")]
     pub(crate) contract: String,
     pub(crate) decimals: u8,
+    /// The least deposit that counts, as a decimal amount; less is dust.
+    pub(crate) min_deposit: Option<String>,
 }
 
-impl ChainConfig {
-    /// Whether this version can watch chains of this kind. Others are named at start and left alone.
-    pub(crate) fn is_supported(&self) -> bool {
-        match self.kind {
-            ChainFamily::Evm => true,
-            ChainFamily::Solana => false,
-        }
-    }
-}
-
-/// The catalogue that the API and the watchers share: every chain that can be watched.
+/// The catalogue that the API and the watchers share.
 pub(crate) fn catalog(chains: &Chains) -> Result<ChainCatalog, ConfigError> {
-    let supported = chains.iter().filter(|(_, chain)| chain.is_supported());
-    let specs: Result<Vec<_>, _> = supported.map(|(name, chain)| spec(name, chain)).collect();
+    let specs: Result<Vec<_>, _> = chains.iter().map(|(name, chain)| spec(name, chain)).collect();
     let specs = specs?;
+    for spec in &specs {
+        let Some(chain) = chains.get(spec.name.as_str()) else { continue };
+        let invalid = |reason| ConfigError::Chain { chain: spec.name.to_string(), reason };
+        check_agreement(spec, chain).map_err(invalid)?;
+    }
     check_ids(&specs)?;
     Ok(ChainCatalog::new(specs))
 }
 
 /// One chain under two names would have each of its deposits booked twice: a deposit is known by its chain's name.
 fn check_ids(specs: &[ChainSpec]) -> Result<(), ConfigError> {
+    // Solana's clusters have no ids: what is sent on one would be taken for money on the other as well.
+    let mut clusters = specs.iter().filter(|spec| spec.family == ChainFamily::Solana);
+    if let (Some(first), Some(second)) = (clusters.next(), clusters.next()) {
+        let reason = format!("is a second Solana cluster beside {}: an installation has one", first.name);
+        return Err(ConfigError::Chain { chain: second.name.to_string(), reason });
+    }
     let mut names = BTreeMap::new();
     for spec in specs {
         let Some(id) = spec.chain_id else { continue };
@@ -135,6 +196,15 @@ fn spec(name: &str, chain: &ChainConfig) -> Result<ChainSpec, ConfigError> {
     if chain.kind == ChainFamily::Evm && chain.chain_id.is_none() {
         return Err(invalid("an EVM chain needs `chain_id`".to_owned()));
     }
+    if chain.kind == ChainFamily::Solana && chain.chain_id.is_some() {
+        return Err(invalid("Solana has no `chain_id`: name the cluster by its `genesis_hash`".to_owned()));
+    }
+    if chain.kind == ChainFamily::Evm && chain.genesis_hash.is_some() {
+        return Err(invalid("an EVM chain is named by its `chain_id`, not by a `genesis_hash`".to_owned()));
+    }
+    if chain.kind == ChainFamily::Solana && (chain.eip7708_block.is_some() || chain.traces != Traces::None) {
+        return Err(invalid("`eip7708_block` and `traces` are settings of EVM chains".to_owned()));
+    }
     if chain.rpc.is_empty() {
         return Err(invalid("needs at least one endpoint in `rpc` or `rpc_env`".to_owned()));
     }
@@ -150,13 +220,40 @@ fn spec(name: &str, chain: &ChainConfig) -> Result<ChainSpec, ConfigError> {
     if !(10..=600_000).contains(&chain.poll_interval_ms) {
         return Err(invalid("`poll_interval_ms` lies between 10 and 600000".to_owned()));
     }
+    let assets = assets(&chain_name, chain).map_err(invalid)?;
     Ok(ChainSpec {
-        assets: assets(&chain_name, chain).map_err(invalid)?,
+        min_deposits: min_deposits(&assets, chain).map_err(invalid)?,
+        assets,
         name: chain_name,
         family: chain.kind,
         chain_id: chain.chain_id,
         required_confirmations: chain.finality.confirmations,
     })
+}
+
+/// Refuses an agreement that names what the chain does not have, or asks for one endpoint's agreement with itself.
+fn check_agreement(spec: &ChainSpec, chain: &ChainConfig) -> Result<(), String> {
+    let Some(wanted) = &chain.agreement else { return Ok(()) };
+    if wanted.providers < 2 || wanted.above.is_empty() {
+        return Err("`agreement` needs `providers`, at least 2, and `above`, an amount by symbol".to_owned());
+    }
+    for (symbol, amount) in &wanted.above {
+        let asset = spec.asset_by_symbol(symbol);
+        let asset = asset.ok_or_else(|| format!("`agreement.above` names {symbol}, which it does not have"))?;
+        asset.parse(amount).map_err(|error| format!("`agreement.above.{symbol}`: {error}"))?;
+    }
+    Ok(())
+}
+
+/// What the watcher needs of `agreement`, which was checked when it was read. An amount that is none for the asset as it is
+/// now stands for zero: then every deposit of it needs agreement.
+pub(crate) fn agreement(spec: &ChainSpec, chain: &ChainConfig) -> Option<Agreement> {
+    let wanted = chain.agreement.as_ref()?;
+    let above = wanted.above.iter().filter_map(|(symbol, amount)| {
+        let asset = spec.asset_by_symbol(symbol)?;
+        Some((asset.id.clone(), asset.parse(amount).map_or(0, |money| money.minor())))
+    });
+    Some(Agreement { providers: wanted.providers, above: above.collect() })
 }
 
 fn assets(name: &ChainName, chain: &ChainConfig) -> Result<Vec<Asset>, String> {
@@ -165,7 +262,8 @@ fn assets(name: &ChainName, chain: &ChainConfig) -> Result<Vec<Asset>, String> {
         vec![Asset { id: AssetId::native(name), symbol: native.symbol.clone(), decimals: native.decimals }];
     for token in &chain.tokens {
         assets.push(Asset {
-            id: AssetId::token(name, &canonical_contract(&token.contract)?).map_err(|error| error.to_string())?,
+            id: AssetId::token(name, &canonical_token(chain.kind, &token.contract)?)
+                .map_err(|error| error.to_string())?,
             symbol: token.symbol.clone(),
             decimals: token.decimals,
         });
@@ -189,7 +287,29 @@ fn assets(name: &ChainName, chain: &ChainConfig) -> Result<Vec<Asset>, String> {
     Ok(assets)
 }
 
-/// An EVM contract in lower case.
+/// The least that counts of each asset that names it, in minor units.
+fn min_deposits(assets: &[Asset], chain: &ChainConfig) -> Result<BTreeMap<AssetId, u128>, String> {
+    let named = std::iter::once(&chain.native.min_deposit).chain(chain.tokens.iter().map(|token| &token.min_deposit));
+    let mut least = BTreeMap::new();
+    for (asset, min_deposit) in assets.iter().zip(named) {
+        let Some(text) = min_deposit else { continue };
+        let money = asset.parse(text).map_err(|error| format!("`min_deposit` of {} {error}", asset.symbol))?;
+        least.insert(asset.id.clone(), money.minor());
+    }
+    Ok(least)
+}
+
+/// What identifies a token: an EVM contract in lower case, a Solana mint as it is.
+pub(crate) fn canonical_token(family: ChainFamily, token: &str) -> Result<String, String> {
+    match family {
+        ChainFamily::Evm => canonical_contract(token),
+        ChainFamily::Solana => match bs58::decode(token).into_vec() {
+            Ok(bytes) if bytes.len() == 32 => Ok(token.to_owned()),
+            _ => Err(format!("a mint is 32 bytes in base58, got {token:?}")),
+        },
+    }
+}
+
 fn canonical_contract(contract: &str) -> Result<String, String> {
     let digits = contract.strip_prefix("0x").unwrap_or_default();
     if digits.len() == 40 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {

@@ -41,7 +41,9 @@ const KEYS: [(&[&str], Kind); 18] = [
     (&["chains"], Kind::Toml),
 ];
 
-const CHAIN_KEYS: [(&str, Kind); 9] = [
+const CHAIN_KEYS: [(&str, Kind); 18] = [
+    ("preset", Kind::Text),
+    ("genesis_hash", Kind::Text),
     ("kind", Kind::Text),
     ("chain_id", Kind::Toml),
     ("rpc", Kind::List),
@@ -50,6 +52,13 @@ const CHAIN_KEYS: [(&str, Kind); 9] = [
     ("native", Kind::Toml),
     ("poll_interval_ms", Kind::Toml),
     ("start_block", Kind::Toml),
+    ("eip7708_block", Kind::Toml),
+    ("traces", Kind::Text),
+    ("balances_every_s", Kind::Toml),
+    ("agreement", Kind::Toml),
+    ("budget_per_hour", Kind::Toml),
+    ("head_age_max_s", Kind::Toml),
+    ("head_lag_max_blocks", Kind::Toml),
     ("tokens", Kind::Toml),
 ];
 

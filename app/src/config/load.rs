@@ -9,7 +9,7 @@ use toml::Table;
 use wopay_domain::ChainCatalog;
 
 use super::chains::catalog;
-use super::{Config, ConfigError, check, env};
+use super::{Config, ConfigError, check, env, presets};
 
 /// The variable that may hold the master key itself.
 const MASTER_KEY: &str = "WOPAY_CUSTODY_MASTER_KEY";
@@ -33,6 +33,7 @@ pub(crate) struct Loaded {
 pub(crate) fn load(path: Option<&Path>, variables: &BTreeMap<String, String>) -> Result<Loaded, ConfigError> {
     let mut table = read(path)?;
     env::overlay(&mut table, variables.clone())?;
+    presets::complete(&mut table)?;
     let mut config = Config::deserialize(table).map_err(|error| ConfigError::Shape(Box::new(error)))?;
     config.custody.master_key = variables.get(MASTER_KEY).map(|key| key.clone().into());
     resolve_endpoints(&mut config, variables)?;

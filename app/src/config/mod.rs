@@ -7,6 +7,7 @@ mod check;
 mod env;
 mod error;
 mod load;
+mod presets;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +19,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use url::Url;
 
-pub(crate) use chains::{ChainConfig, Chains, FinalityMode};
+pub(crate) use chains::{ChainConfig, Chains, FinalityMode, Traces as TraceSetting, agreement, canonical_token};
 pub(crate) use error::ConfigError;
 pub(crate) use load::{Loaded, load};
 

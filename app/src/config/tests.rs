@@ -36,6 +36,23 @@ mint = "EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v"
 decimals = 6
 "#;
 
+#[test]
+fn the_least_deposit_is_an_amount_of_the_asset() {
+    let text = EXAMPLE.replace("decimals = 18 }", "decimals = 18, min_deposit = \"0.0001\" }").replacen(
+        "decimals = 6\n",
+        "decimals = 6\nmin_deposit = \"0.5\"\n",
+        1,
+    );
+    let loaded = load_text(&text, &[("ETH_RPC_B", "https://node.example/b")]).unwrap();
+    let ethereum = loaded.catalog.get("ethereum").unwrap();
+    let least = |symbol: &str| ethereum.min_deposit(&ethereum.asset_by_symbol(symbol).unwrap().id);
+    assert_eq!((least("ETH"), least("USDT")), (100_000_000_000_000, 500_000));
+    assert_eq!(loaded.catalog.get("solana").unwrap().min_deposits.len(), 0, "everything counts where nothing is said");
+    let wrong = text.replace("\"0.5\"", "\"0.5000001\"");
+    let error = load_text(&wrong, &[("ETH_RPC_B", "https://node.example/b")]).err().unwrap().to_string();
+    assert!(error.contains("`min_deposit` of USDT"), "{error}");
+}
+
 fn load_text(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(text.as_bytes()).unwrap();
@@ -64,7 +81,27 @@ fn the_example_of_the_design_is_read() {
     let usdt = ethereum.asset_by_symbol("usdt").unwrap();
     assert_eq!(usdt.id.as_str(), "ethereum/0xdac17f958d2ee523a2206206994597c13d831ec7");
     assert_eq!(loaded.config.chains["ethereum"].rpc.len(), 2);
-    assert!(loaded.catalog.get("solana").is_none(), "not watched by this version, and no reason to refuse the rest");
+    let usdc = loaded.catalog.get("solana").unwrap().asset_by_symbol("USDC").unwrap();
+    assert_eq!(usdc.id.as_str(), "solana/EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v", "base58 keeps its letters");
+}
+
+#[test]
+fn solana_is_told_by_its_genesis_and_stands_once() {
+    let refused = |from: &str, to: &str| {
+        let text = EXAMPLE.replace(from, to);
+        assert_ne!(text, EXAMPLE, "{from}");
+        whole_error(&load_text(&text, &[("ETH_RPC_B", "https://node.example/b")]).unwrap_err())
+    };
+    let error = refused("kind = \"solana\"\n", "kind = \"solana\"\nchain_id = 101\n");
+    assert!(error.contains("solana") && error.contains("genesis_hash"), "{error}");
+    let error =
+        refused("chain_id = 1\n", "chain_id = 1\ngenesis_hash = \"5eykt4UsFv8P8NJdTREpY1vzqKqZKvdpKuc147dw2N9d\"\n");
+    assert!(error.contains("chain_id"), "{error}");
+    let error = refused("EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v", "0xdAC17F958D2ee523a2206206994597C13D831ec7");
+    assert!(error.contains("32 bytes in base58"), "{error}");
+    let second = "[chains.devnet]\nkind = \"solana\"\nrpc = [\"https://node.example/d\"]\n\
+                  native = { symbol = \"SOL\", decimals = 9 }\n[chains.solana]\n";
+    assert!(refused("[chains.solana]\n", second).contains("second Solana cluster"));
 }
 
 #[test]

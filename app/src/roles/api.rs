@@ -71,13 +71,17 @@ async fn listen(listener: TcpListener, router: Router, token: CancellationToken)
 
 fn rest(context: &Context, parts: &mut Parts) -> anyhow::Result<Router> {
     let auth = AuthCache::new();
-    let (pool, token, cache) = (context.workers.clone(), parts.token(), auth.clone());
-    parts.spawn("merchant changes", merchant_changes::watch(pool, token, move |change| cache.apply(change)));
+    let (pool, token, cache, catalog) = (context.workers.clone(), parts.token(), auth.clone(), context.catalog.clone());
+    let on_change = move |change| {
+        cache.apply(change);
+        catalog.apply(change);
+    };
+    parts.spawn("merchant changes", merchant_changes::watch(pool, token, on_change));
     let state = AppState::new(ApiParts {
         ledger: context.ledger.clone(),
         addresses: AddressLeases::new(context.pool.clone(), context.config.custody.address_lease),
         pool: context.pool.clone(),
-        catalog: Arc::clone(&context.catalog),
+        catalog: context.catalog.clone(),
         auth,
         url_policy: context.config.webhooks.policy(),
         public_base_url: context.config.base_url().parse().context("public_url is no URL")?,

@@ -13,6 +13,7 @@ use std::str::FromStr;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use wopay_commands::merchant_changes;
 
 pub(crate) use api::serve_http;
 pub(crate) use projections::ReadSide;
@@ -154,6 +155,21 @@ impl Parts {
     }
 }
 
+/// Keeps the catalogue of chains up with the ledger, where a role works with it.
+fn start_catalog(roles: &[Role], context: &Context, parts: &mut Parts) {
+    if !roles.iter().any(|role| matches!(role, Role::Api | Role::Watchers)) {
+        return;
+    }
+    let catalog = context.catalog.clone();
+    parts.spawn("chain catalogue", catalog.clone().follow(context.ledger.clone(), parts.token()));
+    // The role `api` listens for itself and the catalogue.
+    if !roles.contains(&Role::Api) {
+        let watch =
+            merchant_changes::watch(context.workers.clone(), parts.token(), move |change| catalog.apply(change));
+        parts.spawn("chain changes", watch);
+    }
+}
+
 /// Starts the parts of these roles, but for HTTP.
 ///
 /// # Errors
@@ -164,6 +180,7 @@ pub(crate) async fn start(
     parts: &mut Parts,
     checks: &mut Checks,
 ) -> anyhow::Result<()> {
+    start_catalog(roles, context, parts);
     for role in roles {
         match role {
             // Served by `serve_http`, which every process runs.

@@ -1,5 +1,7 @@
 //! The only role that opens the wallet and signs: derives deposit addresses ahead of need, seals the audit log.
 
+use std::collections::BTreeSet;
+
 use anyhow::Context as _;
 use wopay_audit::{AuditKey, Sealer, SealerOptions};
 use wopay_custody::{KeyStore, PoolFiller, WhenMissing};
@@ -26,7 +28,10 @@ pub(super) async fn start(context: &Context, parts: &mut Parts, checks: &mut Che
         "cannot open the wallet (in production it is made by `wopay custody init` or `wopay custody import`)",
     )?;
     tracing::info!(wallet = %store.fingerprint(), "opened the wallet");
-    let derivers = store.address_derivers().context("cannot derive addresses")?;
+    // Of the families that a chain here needs.
+    let families: BTreeSet<_> = context.catalog.current().iter().map(|chain| chain.family).collect();
+    let derivers: Result<Vec<_>, _> = families.into_iter().map(|family| store.address_deriver(family)).collect();
+    let derivers = derivers.context("cannot derive addresses")?;
     let filler = PoolFiller::new(context.workers.clone(), derivers, context.config.custody.address_pool);
     let token = parts.token();
     parts.spawn("address pool", async move {

@@ -4,11 +4,13 @@
 
 mod access;
 mod audit;
+mod chains;
 mod cli;
 mod crash;
 mod forget;
 mod gateway;
 mod house;
+mod odd;
 mod payment;
 mod private;
 mod projections;
@@ -16,3 +18,4 @@ mod reconcile;
 mod refund;
 mod roles;
 mod shop;
+mod solana;

@@ -11,12 +11,14 @@ use wopay_testkit::{
 use crate::gateway::{Gateway, client};
 use crate::roles::Roles;
 
-/// Everything that a payment needs, with the gateway serving.
-pub(crate) struct Shop {
+/// Everything that a payment needs, with the gateway serving: on an EVM chain, or on the one that the parameters name.
+pub(crate) struct Shop<C = Anvil, T = Token> {
     pub(crate) gateway: Gateway,
     pub(crate) database: TestDatabase,
-    pub(crate) chain: Anvil,
-    pub(crate) token: Token,
+    pub(crate) chain: C,
+    pub(crate) token: T,
+    /// The chain's name.
+    blockchain: &'static str,
     pub(crate) receiver: HttpReceiver,
     pub(crate) api_key: String,
     pub(crate) merchant_id: String,
@@ -33,23 +35,12 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Shop {
     pub(crate) async fn open(mining: Mining) -> Self {
-        let (database, nats, receiver) = tokio::join!(empty_database(), nats(), http_receiver());
-        // Everything that these tests do, they do as a role that owns nothing.
-        let roles = Roles::of(&database).await;
         let chain = anvil(AnvilOptions { mining, ..AnvilOptions::default() }).await;
         let token = chain.deploy_token(TokenKind::Silent, "USDT", 6).await;
         let payer = chain.accounts[1].clone();
         chain.mint(&token, &payer, token.whole(1_000_000_000)).await;
-        let settings = format!(
+        let table = format!(
             r#"
-{}
-nats_url = "{}"
-[webhooks]
-allow_networks = ["127.0.0.0/8"]
-[custody]
-address_pool = 500
-address_lease = 20
-[chains.ethereum]
 kind = "evm"
 chain_id = 31337
 rpc = ["{}"]
@@ -61,10 +52,35 @@ symbol = "USDT"
 contract = "{}"
 decimals = 6
 "#,
+            chain.url, token.address
+        );
+        Self::on(chain, token, "ethereum", &table).await
+    }
+
+    pub(crate) fn payer(&self) -> &str {
+        &self.chain.accounts[1]
+    }
+}
+
+impl<C, T> Shop<C, T> {
+    /// A shop on this chain; `table` is what stands below `[chains.<blockchain>]`.
+    pub(crate) async fn on(chain: C, token: T, blockchain: &'static str, table: &str) -> Self {
+        let (database, nats, receiver) = tokio::join!(empty_database(), nats(), http_receiver());
+        // Everything that these tests do, they do as a role that owns nothing.
+        let roles = Roles::of(&database).await;
+        let settings = format!(
+            r#"
+{}
+nats_url = "{}"
+[webhooks]
+allow_networks = ["127.0.0.0/8"]
+[custody]
+address_pool = 500
+address_lease = 20
+[chains.{blockchain}]
+{table}"#,
             roles.settings(),
             nats.url,
-            chain.url,
-            token.address
         );
         let mut gateway = Gateway::new(&settings).await;
         gateway.start().await;
@@ -89,13 +105,10 @@ decimals = 6
             database,
             chain,
             token,
+            blockchain,
             receiver,
             _nats: nats,
         }
-    }
-
-    pub(crate) fn payer(&self) -> &str {
-        &self.chain.accounts[1]
     }
 
     /// One request; `None` when nobody answers.
@@ -116,7 +129,7 @@ decimals = 6
 
     pub(crate) async fn create(&self, order_id: &str, amount: &str, currency: &str, expires_in: u32) -> Value {
         let body = json!({
-            "order_id": order_id, "amount": amount, "currency": currency, "blockchain": "ethereum",
+            "order_id": order_id, "amount": amount, "currency": currency, "blockchain": self.blockchain,
             "expires_in": expires_in,
         });
         // The address pool fills in the first moments.

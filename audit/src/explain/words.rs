@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use wopay_domain::ledger::{Account, Layer};
-use wopay_domain::payment::{DepositState, Disposition, PaymentEvent, PaymentState, PaymentStatus, RefundState};
+use wopay_domain::payment::{
+    DepositDecision, DepositState, Disposition, PaymentEvent, PaymentState, PaymentStatus, RefundState,
+};
 
 use crate::replay::rules::{amount, policy, time, trimmed};
 use crate::replay::{BookedLine, Books, Cause, History, Step};
@@ -127,6 +129,18 @@ fn what(state: &PaymentState, event: &PaymentEvent) -> String {
             it.block.hash,
             it.deposit.transaction
         ),
+        PaymentEvent::DepositAssigned(it) => format!(
+            "The deposit of {}, transaction {}, counts from now on.",
+            amount(&it.amount),
+            it.deposit.transaction
+        ),
+        PaymentEvent::HeldDepositRefunded(it) => {
+            format!(
+                "The held deposit of {} was recorded as sent back, transaction {}.",
+                amount(&it.amount),
+                it.transaction
+            )
+        }
         PaymentEvent::RefundRequested(it) => {
             format!("A refund of {} to {} was asked for: {:?}.", amount(&it.amount), it.to, it.reason)
         }
@@ -191,9 +205,13 @@ fn stands(text: &mut String, state: &PaymentState, history: &History) {
         }
     }
     for (key, deposit) in &state.deposits {
-        let counts = match deposit.disposition {
-            Disposition::Credit => "counts".to_owned(),
-            Disposition::Hold(reason) => format!("held: {}", reason.as_str()),
+        let counts = match (deposit.disposition, &deposit.decision) {
+            (Disposition::Credit, Some(_)) => "counts, as an operator decided".to_owned(),
+            (Disposition::Credit, None) => "counts".to_owned(),
+            (Disposition::Hold(_), Some(DepositDecision::Refunded { transaction })) => {
+                format!("recorded as sent back, transaction {transaction}")
+            }
+            (Disposition::Hold(reason), _) => format!("held: {}", reason.as_str()),
         };
         let state_of = match deposit.state {
             DepositState::Seen => "seen, not confirmed yet",

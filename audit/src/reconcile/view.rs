@@ -1,6 +1,6 @@
 //! A payment as its events leave it, as far as money at its address goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wopay_domain::payment::{DepositState, PaymentEvent};
 use wopay_domain::{AssetId, ChainName, DepositKey, LedgerEvent, MerchantId, Money, PaymentId};
@@ -15,6 +15,8 @@ pub(super) struct PaymentView {
     /// As the events say, whatever a claim says.
     pub(super) address: String,
     deposits: BTreeMap<DepositKey, Deposit>,
+    /// Deposits that were assigned to it and stand at other addresses.
+    elsewhere: BTreeSet<DepositKey>,
     refunds: Vec<Refund>,
 }
 
@@ -50,6 +52,7 @@ impl PaymentView {
             merchant: created.merchant_id,
             address: created.terms.address.clone(),
             deposits: BTreeMap::new(),
+            elsewhere: BTreeSet::new(),
             refunds: Vec::new(),
         })
     }
@@ -71,6 +74,16 @@ impl PaymentView {
             PaymentEvent::DepositOrphaned(orphaned) => {
                 self.stand(orphaned.deposit, orphaned.amount, orphaned.block.number, DepositState::Orphaned);
             }
+            PaymentEvent::DepositAssigned(assigned) => {
+                if assigned.was_unmatched {
+                    self.elsewhere.insert(assigned.deposit);
+                }
+            }
+            PaymentEvent::HeldDepositRefunded(refund) => self.refunds.push(Refund {
+                chain: refund.deposit.chain.clone(),
+                amount: refund.amount.clone(),
+                network_fee: refund.network_fee.clone(),
+            }),
             PaymentEvent::RefundCompleted(refund) => self.refunds.push(Refund {
                 chain: refund.chain.clone(),
                 amount: refund.amount.clone(),
@@ -94,6 +107,9 @@ impl PaymentView {
     }
 
     fn stand(&mut self, deposit: DepositKey, amount: Money, block: u64, state: DepositState) {
+        if self.elsewhere.contains(&deposit) {
+            return;
+        }
         self.deposits.insert(deposit, Deposit { amount, block, state });
     }
 

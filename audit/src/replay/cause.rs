@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use wopay_domain::deposit::UnmatchedDepositEvent;
 use wopay_domain::payment::PaymentEvent;
 use wopay_domain::{BlockRef, DepositKey, LedgerEvent, RecordedEvent};
 
@@ -35,12 +36,17 @@ impl Cause {
             LedgerEvent::Payment(PaymentEvent::DepositReincluded(it)) => Some((&it.deposit, it.revision, &it.block)),
             LedgerEvent::Payment(PaymentEvent::DepositConfirmed(it)) => Some((&it.deposit, it.revision, &it.block)),
             LedgerEvent::Payment(PaymentEvent::DepositOrphaned(it)) => Some((&it.deposit, it.revision, &it.block)),
+            LedgerEvent::Deposit(it) => it.block().map(|block| (it.deposit(), it.revision(), block)),
             _ => None,
         };
         let transaction = match event {
             LedgerEvent::Payment(PaymentEvent::RefundCompleted(refund)) => Some(refund.transaction.clone()),
+            LedgerEvent::Payment(PaymentEvent::HeldDepositRefunded(refund)) => Some(refund.transaction.clone()),
             LedgerEvent::Payment(event) => event.standing().and_then(|standing| standing.transaction_hash.clone()),
-            LedgerEvent::Merchant(_) | LedgerEvent::Access(_) => None,
+            LedgerEvent::Deposit(UnmatchedDepositEvent::UnmatchedDepositRefunded(refund)) => {
+                Some(refund.transaction.clone())
+            }
+            LedgerEvent::Merchant(_) | LedgerEvent::Access(_) | LedgerEvent::Chain(_) | LedgerEvent::Deposit(_) => None,
         };
         let text = |key: &str| metadata.get(key).cloned();
         Self {

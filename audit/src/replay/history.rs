@@ -194,6 +194,8 @@ fn step(recorded: &RecordedEvent, payment: &mut Payment) -> Result<Step, History
         LedgerEvent::Payment(event) => take(event, payment),
         LedgerEvent::Merchant(event) => rules::of_merchant(event),
         LedgerEvent::Access(event) => rules::of_access(event),
+        LedgerEvent::Chain(event) => rules::of_chain(event),
+        LedgerEvent::Deposit(event) => rules::of_deposit(event),
     };
     Ok(Step {
         position: recorded.position,

@@ -144,7 +144,9 @@ impl LedgerFold {
                 self.merchants = self.merchants.saturating_add(1);
                 Ok(())
             }
-            LedgerEvent::Merchant(_) | LedgerEvent::Access(_) => Ok(()),
+            LedgerEvent::Merchant(_) | LedgerEvent::Access(_) | LedgerEvent::Chain(_) | LedgerEvent::Deposit(_) => {
+                Ok(())
+            }
         }
     }
 

@@ -1,6 +1,8 @@
 //! Which rule decided: one sentence for each event, from the event and the state before and after it.
 
 use wopay_domain::access::AccessKeyEvent;
+use wopay_domain::chains::ChainEvent;
+use wopay_domain::deposit::UnmatchedDepositEvent;
 use wopay_domain::merchant::MerchantEvent;
 use wopay_domain::payment::{
     Disposition, HoldReason, LateDeposits, PaymentEvent, PaymentState, PaymentStatus, Standing,
@@ -53,6 +55,14 @@ pub(crate) fn of_payment(event: &PaymentEvent, before: Option<&PaymentState>, st
                 if it.was_confirmed { "It had been booked and is booked back." } else { "It was not booked yet." };
             format!("Its block left the canonical chain. {booked}")
         }
+        PaymentEvent::DepositAssigned(it) => {
+            let before = if it.was_unmatched { "It was no payment's" } else { "It was held" };
+            format!("{before}; an operator decided that it is this payment's: {:?}.", it.reason)
+        }
+        PaymentEvent::HeldDepositRefunded(it) => format!(
+            "An operator says that this transaction sent it back ({:?}); the ledger has not looked on the chain.",
+            it.reason
+        ),
         PaymentEvent::RefundRequested(it) => format!(
             "{} is set aside: confirmed and credited money that no other refund speaks for covers it.",
             amount(state, &it.amount)
@@ -182,6 +192,39 @@ pub(crate) fn of_merchant(event: &MerchantEvent) -> String {
         MerchantEvent::MerchantSuspended(_) => "Its requests are refused; money that arrives is still recorded.",
         MerchantEvent::MerchantReinstated(_) => "Its requests are served again.",
         MerchantEvent::MerchantForgotten(_) => "Its keys are useless, and the key of its personal data is destroyed.",
+    }
+    .to_owned()
+}
+
+/// The rule behind an event of money that was no payment's.
+pub(crate) fn of_deposit(event: &UnmatchedDepositEvent) -> String {
+    match event {
+        UnmatchedDepositEvent::UnmatchedDepositRecorded(it) => match it.assigned_to {
+            None => "It is confirmed, and no payment claims its address: booked to suspense.".to_owned(),
+            Some(payment) => format!("It was assigned to payment {payment}, which books it."),
+        },
+        UnmatchedDepositEvent::UnmatchedDepositOrphaned(it) => match it.assigned_to {
+            None => "Its block left the canonical chain: it is booked back.".to_owned(),
+            Some(payment) => format!("Its block left the canonical chain; payment {payment} books it back."),
+        },
+        UnmatchedDepositEvent::UnmatchedDepositAssigned(it) => {
+            format!("An operator decided that it is payment {}'s: {:?}.", it.payment_id, it.reason)
+        }
+        UnmatchedDepositEvent::UnmatchedDepositRefunded(it) => format!(
+            "An operator says that transaction {} sent it back ({:?}); the ledger has not looked on the chain.",
+            it.transaction, it.reason
+        ),
+    }
+}
+
+/// The rule behind a chain's event.
+pub(crate) fn of_chain(event: &ChainEvent) -> String {
+    match event {
+        ChainEvent::ChainPaused(_) => "The chain takes no new payments; money on its way is watched as before.",
+        ChainEvent::ChainResumed(_) => "The chain takes new payments again.",
+        ChainEvent::TokenAdded(_) => "The token is accepted once its chain's watcher looks for it.",
+        ChainEvent::TokenPaused(_) => "There are no new payments in it; money on its way is watched as before.",
+        ChainEvent::TokenResumed(_) => "There are new payments in it again.",
     }
     .to_owned()
 }

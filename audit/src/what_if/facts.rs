@@ -5,8 +5,8 @@
 //! no event and are not among the facts.
 
 use wopay_domain::payment::{
-    CompleteRefund, CreatePayment, DepositReport, DepositStage, PaymentCommand, PaymentEvent, PaymentStatus,
-    RequestRefund, Standing,
+    AssignDeposit, CompleteRefund, CreatePayment, DepositReport, DepositStage, PaymentCommand, PaymentEvent,
+    PaymentStatus, RefundHeldDeposit, RequestRefund, Standing, UnmatchedMoney,
 };
 use wopay_domain::{BlockRef, DepositKey, Money, Timestamp};
 
@@ -76,7 +76,7 @@ impl<'a> Reader<'a> {
             let report = self.report(&deposit);
             let at = report.at;
             (PaymentCommand::ObserveDeposit(Box::new(report)), at)
-        } else if let Some((command, at)) = refund(event) {
+        } else if let Some((command, at)) = refund(event).or_else(|| decision(event)) {
             self.next = self.next.saturating_add(1);
             self.take_standing(sent_by(event), at);
             (command, at)
@@ -171,10 +171,44 @@ fn refund(event: &PaymentEvent) -> Option<(PaymentCommand, Timestamp)> {
     }
 }
 
-/// The transaction of a completed refund: the status event that follows from it names it.
+/// What an operator decided about a deposit that did not count.
+fn decision(event: &PaymentEvent) -> Option<(PaymentCommand, Timestamp)> {
+    match event {
+        PaymentEvent::DepositAssigned(it) => {
+            let unmatched = UnmatchedMoney {
+                revision: it.revision,
+                amount: it.amount.clone(),
+                from: it.from.clone(),
+                block: it.block.clone(),
+            };
+            let assign = AssignDeposit {
+                deposit: it.deposit.clone(),
+                unmatched: it.was_unmatched.then_some(unmatched),
+                reason: it.reason.clone(),
+                at: it.at,
+            };
+            Some((PaymentCommand::AssignDeposit(Box::new(assign)), it.at))
+        }
+        PaymentEvent::HeldDepositRefunded(it) => {
+            let refund = RefundHeldDeposit {
+                deposit: it.deposit.clone(),
+                transaction: it.transaction.clone(),
+                network_fee: it.network_fee.clone(),
+                reason: it.reason.clone(),
+                at: it.at,
+            };
+            Some((PaymentCommand::RefundHeldDeposit(Box::new(refund)), it.at))
+        }
+        _ => None,
+    }
+}
+
+/// The transaction that the status event which follows from an event of an operator names.
 fn sent_by(event: &PaymentEvent) -> Option<&str> {
     match event {
         PaymentEvent::RefundCompleted(completed) => Some(&completed.transaction),
+        PaymentEvent::HeldDepositRefunded(refund) => Some(&refund.transaction),
+        PaymentEvent::DepositAssigned(assigned) => Some(&assigned.deposit.transaction),
         _ => None,
     }
 }

@@ -215,6 +215,13 @@ impl Runner<'_> {
                 report.revision = self.revision;
                 PaymentCommand::ObserveDeposit(report)
             }
+            PaymentCommand::AssignDeposit(mut assign) => {
+                if let Some(unmatched) = &mut assign.unmatched {
+                    self.revision = self.revision.saturating_add(1);
+                    unmatched.revision = self.revision;
+                }
+                PaymentCommand::AssignDeposit(assign)
+            }
             command => command,
         };
         match decide(&self.ran.payment, command) {
@@ -244,6 +251,8 @@ const fn name(command: &PaymentCommand) -> &'static str {
         PaymentCommand::ObserveDeposit(_) => "deposit",
         PaymentCommand::Expire { .. } => "expire",
         PaymentCommand::Cancel { .. } => "cancel",
+        PaymentCommand::AssignDeposit(_) => "assign a deposit",
+        PaymentCommand::RefundHeldDeposit(_) => "refund a held deposit",
         PaymentCommand::RequestRefund(_) => "request a refund",
         PaymentCommand::CompleteRefund(_) => "complete a refund",
         PaymentCommand::CancelRefund { .. } => "cancel a refund",

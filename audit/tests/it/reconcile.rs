@@ -149,7 +149,14 @@ impl Book {
     async fn reconcile(&self, number: u64, chain: &Chain) -> Reconciliation {
         let assets = vec![Asset { id: native(), symbol: "BNB".to_owned(), decimals: 18 }, usdt()];
         let (name, family) = (chain_name(), ChainFamily::Evm);
-        let chain_spec = ChainSpec { name, family, chain_id: Some(56), required_confirmations: 1, assets };
+        let chain_spec = ChainSpec {
+            name,
+            family,
+            chain_id: Some(56),
+            required_confirmations: 1,
+            assets,
+            min_deposits: std::collections::BTreeMap::new(),
+        };
         let scope = ReconcileScope { chain: chain_spec, block: block(number), treasury: vec![address(99)] };
         reconcile(self.pool(), &scope, chain, |_| {}).await.unwrap()
     }

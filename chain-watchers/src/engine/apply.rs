@@ -7,9 +7,9 @@ use metrics::counter;
 use sqlx::PgConnection;
 use tracing::{info, warn};
 use wopay_domain::payment::{DepositReport, DepositStage};
-use wopay_domain::{BlockRef, DepositKey, Money, PaymentId};
+use wopay_domain::{BlockRef, ChainName, DepositId, DepositKey, Money, PaymentId, payment};
 use wopay_eventbus::begin;
-use wopay_eventbus::commands::ObserveDeposit;
+use wopay_eventbus::commands::{ObserveDeposit, ObserveUnmatchedDeposit};
 
 use super::deposit_store::{self, Observation, Report};
 use super::error::WatchError;
@@ -31,6 +31,8 @@ pub(super) enum Applied {
     Done(Cursor),
     /// Another watcher had moved the cursor.
     Overtaken,
+    /// Another watcher looks for a token that this one was not told of yet.
+    Waiting,
 }
 
 impl ChainWatcher {
@@ -43,17 +45,24 @@ impl ChainWatcher {
         head: &Head,
     ) -> Result<Applied, WatchError> {
         let chain = self.settings.chain.clone();
+        let confirmable = self.confirmable(cursor, blocks, head).await?;
         let mut tx = begin(&self.pool).await?;
         if store::lock_cursor(&mut tx, &chain).await?.as_ref() != Some(cursor) {
             return Ok(self.overtaken());
+        }
+        if !blocks.is_empty() && self.misses_tokens(&mut tx).await? {
+            return Ok(Applied::Waiting);
         }
         let mut changed = self.record(&mut tx, blocks).await?;
         let reached = blocks.last().map_or_else(|| cursor.clone(), |block| Cursor::at(&block.header.block));
         changed.extend(self.rematch(&mut tx).await?);
         let finalized = self.finalized_with(head);
-        let final_height = if head.finality == Final::ByDepth { Some(reached.height) } else { finalized };
-        if let Some(final_height) = final_height {
-            changed.extend(deposit_store::confirm(&mut tx, &chain, reached.height, final_height).await?);
+        if let Some(confirmable) = confirmable {
+            let (rule, agreed) = (self.agreements.rule.as_ref(), self.agreements.agreed());
+            let default = self.settings.confirmations_default;
+            let confirmed =
+                deposit_store::confirm(&mut tx, &chain, reached.height, confirmable, default, rule, &agreed).await?;
+            changed.extend(confirmed);
         }
         let reports = self.report(&mut tx, changed, reached.height).await?;
         if let Some(last) = blocks.last() {
@@ -118,7 +127,11 @@ impl ChainWatcher {
         Applied::Overtaken
     }
 
-    async fn record(&self, conn: &mut PgConnection, blocks: &[SettledBlock]) -> Result<Vec<Observation>, StoreError> {
+    pub(super) async fn record(
+        &self,
+        conn: &mut PgConnection,
+        blocks: &[SettledBlock],
+    ) -> Result<Vec<Observation>, StoreError> {
         let transfers: Vec<(&BlockRef, &Transfer, String)> = blocks
             .iter()
             .flat_map(|block| block.transfers.iter().map(|transfer| (&block.header.block, transfer)))
@@ -128,15 +141,22 @@ impl ChainWatcher {
             return Ok(Vec::new());
         }
         let settings = &self.settings;
+        let kinds: Vec<&'static str> = transfers.iter().map(|(_, transfer, _)| self.kind(transfer)).collect();
         let recorded = deposit_store::record_transfers(
             conn,
             &settings.chain,
             settings.family,
             settings.confirmations_default,
             &transfers,
+            &kinds,
         )
         .await?;
         let unmatched = recorded.iter().filter(|deposit| deposit.payment_id.is_none()).count();
+        for kind in [deposit_store::DUST, deposit_store::UNKNOWN_TOKEN] {
+            let count = recorded.iter().filter(|deposit| deposit.kind == kind).count();
+            counter!("wopay_chain_watchers_odd_total", "chain" => settings.chain.to_string(), "kind" => kind)
+                .increment(u64::try_from(count).unwrap_or_default());
+        }
         if unmatched > 0 {
             warn!(chain = %settings.chain, unmatched, "money at addresses that no payment claims (yet)");
             counter!("wopay_chain_watchers_unmatched_total", "chain" => settings.chain.to_string())
@@ -148,6 +168,15 @@ impl ChainWatcher {
     async fn rematch(&self, conn: &mut PgConnection) -> Result<Vec<Observation>, StoreError> {
         let settings = &self.settings;
         deposit_store::match_unmatched(conn, &settings.chain, settings.family, settings.confirmations_default).await
+    }
+
+    /// What a transfer is to us, by its asset and amount.
+    fn kind(&self, transfer: &Transfer) -> &'static str {
+        match self.settings.least.get(&transfer.asset) {
+            None => deposit_store::UNKNOWN_TOKEN,
+            Some(least) if transfer.minor < *least => deposit_store::DUST,
+            Some(_) => deposit_store::MONEY,
+        }
     }
 
     /// The text of a transfer's leg: the deposit key without chain and transaction.
@@ -162,16 +191,16 @@ impl ChainWatcher {
         text.strip_prefix(&prefix).unwrap_or(&text).to_owned()
     }
 
-    /// Writes a report for each of the changed deposits that a payment claims. A deposit that changed more than once is
+    /// Writes a report for each of the changed deposits that the ledger is told of. A deposit that changed more than once is
     /// reported once, as it is now.
-    async fn report(
+    pub(super) async fn report(
         &self,
         conn: &mut PgConnection,
         changed: Vec<Observation>,
         height: u64,
     ) -> Result<usize, StoreError> {
         let mut latest: Vec<Observation> = Vec::with_capacity(changed.len());
-        for deposit in changed.into_iter().filter(|deposit| deposit.payment_id.is_some()) {
+        for deposit in changed.into_iter().filter(Observation::is_reported) {
             match latest.iter_mut().find(|known| known.tx_hash == deposit.tx_hash && known.leg == deposit.leg) {
                 Some(known) => *known = deposit,
                 None => latest.push(deposit),
@@ -184,46 +213,57 @@ impl ChainWatcher {
         let reports = latest
             .into_iter()
             .zip(ids)
-            .map(|(deposit, id)| self.to_report(deposit, id, height))
+            .map(|(deposit, id)| to_report(&self.settings.chain, deposit, id, height))
             .collect::<Result<Vec<_>, _>>()?;
         deposit_store::insert_reports(conn, &self.settings.chain, &reports).await?;
         Ok(reports.len())
     }
+}
 
-    fn to_report(&self, deposit: Observation, id: i64, height: u64) -> Result<Report, StoreError> {
-        let corrupt =
-            |what: &dyn std::fmt::Display| StoreError::Corrupt(format!("deposit {}: {what}", deposit.tx_hash));
-        let key = format!("{}:{}:{}", self.settings.chain, deposit.tx_hash, deposit.leg);
-        let number = from_sql(deposit.block_number);
-        let confirmations = height.saturating_sub(number).saturating_add(1);
-        let confirmations = u32::try_from(confirmations).unwrap_or(u32::MAX);
-        let stage = match deposit.stage.as_str() {
-            "seen" => DepositStage::Seen { confirmations },
-            "confirmed" => DepositStage::Confirmed { confirmations },
-            "orphaned" => DepositStage::Orphaned,
-            other => return Err(corrupt(&format!("unknown stage {other:?}"))),
-        };
-        let payment_id = deposit.payment_id.ok_or_else(|| corrupt(&"no payment"))?;
-        let minor = deposit.amount_minor.parse().map_err(|error| corrupt(&error))?;
-        let asset = deposit.asset.parse().map_err(|error| corrupt(&error))?;
-        let report = DepositReport {
-            deposit: key.parse().map_err(|error| corrupt(&error))?,
-            revision: u64::try_from(id).map_err(|error| corrupt(&error))?,
-            amount: Money::new(minor, asset),
-            from: deposit.from_address.clone(),
-            block: BlockRef { number, hash: deposit.block_hash.clone(), time: deposit.block_time },
-            stage,
-            at: now(),
-        };
-        counter!(
-            "wopay_chain_watchers_reports_total",
-            "chain" => self.settings.chain.to_string(), "stage" => deposit.stage.clone()
-        )
-        .increment(1);
-        info!(chain = %self.settings.chain, deposit = key, stage = deposit.stage, revision = id, "deposit");
-        let command = ObserveDeposit { payment_id: PaymentId::from_uuid(payment_id), report };
-        let body = serde_json::to_string(&command).map_err(|error| corrupt(&error))?;
-        let message_id = format!("{key}@{id}");
-        Ok(Report { id, payment_id, tx_hash: deposit.tx_hash, leg: deposit.leg, deposit: key, message_id, body })
-    }
+/// The report of a deposit as it is now, at a head of this height. To the payment that claims it; else to the unmatched
+/// deposit itself.
+pub(super) fn to_report(chain: &ChainName, deposit: Observation, id: i64, height: u64) -> Result<Report, StoreError> {
+    let corrupt = |what: &dyn std::fmt::Display| StoreError::Corrupt(format!("deposit {}: {what}", deposit.tx_hash));
+    let key = format!("{}:{}:{}", chain, deposit.tx_hash, deposit.leg);
+    let number = from_sql(deposit.block_number);
+    let confirmations = height.saturating_sub(number).saturating_add(1);
+    let confirmations = u32::try_from(confirmations).unwrap_or(u32::MAX);
+    let stage = match deposit.stage.as_str() {
+        "seen" => DepositStage::Seen { confirmations },
+        "confirmed" => DepositStage::Confirmed { confirmations },
+        "orphaned" => DepositStage::Orphaned,
+        other => return Err(corrupt(&format!("unknown stage {other:?}"))),
+    };
+    let minor = deposit.amount_minor.parse().map_err(|error| corrupt(&error))?;
+    let asset = deposit.asset.parse().map_err(|error| corrupt(&error))?;
+    let report = DepositReport {
+        deposit: key.parse().map_err(|error| corrupt(&error))?,
+        revision: u64::try_from(id).map_err(|error| corrupt(&error))?,
+        amount: Money::new(minor, asset),
+        from: deposit.from_address.clone(),
+        block: BlockRef { number, hash: deposit.block_hash.clone(), time: deposit.block_time },
+        stage,
+        at: now(),
+    };
+    counter!(
+        "wopay_chain_watchers_reports_total",
+        "chain" => chain.to_string(), "stage" => deposit.stage.clone()
+    )
+    .increment(1);
+    info!(%chain, deposit = key, stage = deposit.stage, revision = id, "deposit");
+    let message_id = format!("{key}@{id}");
+    let (aggregate_type, aggregate_id, body) = match deposit.payment_id {
+        Some(payment_id) => {
+            let command = ObserveDeposit { payment_id: PaymentId::from_uuid(payment_id), report };
+            (payment::AGGREGATE_TYPE, payment_id, serde_json::to_string(&command))
+        }
+        None => {
+            let deposit_id = DepositId::of(&report.deposit).as_uuid();
+            let command = ObserveUnmatchedDeposit { address: deposit.address, report };
+            (wopay_domain::deposit::AGGREGATE_TYPE, deposit_id, serde_json::to_string(&command))
+        }
+    };
+    let body = body.map_err(|error| StoreError::Corrupt(format!("deposit {key}: {error}")))?;
+    let (tx_hash, leg) = (deposit.tx_hash, deposit.leg);
+    Ok(Report { id, aggregate_type, aggregate_id, tx_hash, leg, deposit: key, message_id, body })
 }

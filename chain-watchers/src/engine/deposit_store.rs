@@ -5,7 +5,9 @@ use uuid::Uuid;
 use wopay_domain::{BlockRef, ChainFamily, ChainName, Timestamp};
 use wopay_eventbus::begin;
 
+use super::agreement_store;
 use super::store::{StoreError, to_sql};
+use crate::config::Agreement;
 use crate::source::Transfer;
 
 /// So far behind the clock, in milliseconds, the ids of reports may be.
@@ -17,6 +19,7 @@ pub(super) struct Observation {
     pub(super) tx_hash: String,
     pub(super) leg: String,
     pub(super) payment_id: Option<Uuid>,
+    pub(super) address: String,
     pub(super) asset: String,
     /// `numeric` as text: up to 39 digits.
     pub(super) amount_minor: String,
@@ -25,15 +28,35 @@ pub(super) struct Observation {
     pub(super) block_hash: String,
     pub(super) block_time: Timestamp,
     pub(super) stage: String,
+    /// `money`, `dust` or `unknown_token`.
+    pub(super) kind: String,
+    /// Of the newest report, if there was one.
+    pub(super) revision: Option<i64>,
 }
+
+impl Observation {
+    /// Whether the ledger is to be told of it as it is now. Of money that no payment claims it is told once that is
+    /// confirmed, and of everything after that.
+    pub(super) fn is_reported(&self) -> bool {
+        let is_told = self.payment_id.is_some() || self.stage == "confirmed" || self.revision.is_some();
+        self.kind == MONEY && is_told
+    }
+}
+
+/// Of a configured asset, at least the least that counts.
+pub(super) const MONEY: &str = "money";
+/// Of a configured asset, less than that.
+pub(super) const DUST: &str = "dust";
+/// Of a contract or mint that is not configured.
+pub(super) const UNKNOWN_TOKEN: &str = "unknown_token";
 
 /// The columns of [`Observation`], for `RETURNING`.
 macro_rules! returning {
     ($statement:literal) => {
         concat!(
             $statement,
-            " RETURNING o.tx_hash, o.leg, o.payment_id, o.asset, o.amount_minor::text AS amount_minor,
-                o.from_address, o.block_number, o.block_hash, o.block_time, o.stage"
+            " RETURNING o.tx_hash, o.leg, o.payment_id, o.address, o.asset, o.amount_minor::text AS amount_minor,
+                o.from_address, o.block_number, o.block_hash, o.block_time, o.stage, o.kind, o.revision"
         )
     };
 }
@@ -42,7 +65,8 @@ macro_rules! returning {
 #[derive(Debug)]
 pub(super) struct Report {
     pub(super) id: i64,
-    pub(super) payment_id: Uuid,
+    pub(super) aggregate_type: &'static str,
+    pub(super) aggregate_id: Uuid,
     pub(super) tx_hash: String,
     pub(super) leg: String,
     pub(super) deposit: String,
@@ -67,13 +91,15 @@ pub(super) async fn ours(pool: &PgPool, family: ChainFamily, addresses: &[&str])
 }
 
 /// Records transfers to addresses of ours as seen, with the payment that claims the address. One that is known in the
-/// same block already is left as it is and not returned.
+/// same block already is left as it is and not returned. In another block a transaction may come out otherwise, with
+/// another amount to another address: then it is another payment's.
 pub(super) async fn record_transfers(
     conn: &mut PgConnection,
     chain: &ChainName,
     family: ChainFamily,
     confirmations_default: u32,
     transfers: &[(&BlockRef, &Transfer, String)],
+    kinds: &[&'static str],
 ) -> Result<Vec<Observation>, StoreError> {
     let column = |value: fn(&(&BlockRef, &Transfer, String)) -> String| transfers.iter().map(value).collect::<Vec<_>>();
     let from: Vec<Option<&str>> = transfers.iter().map(|(_, transfer, _)| transfer.from.as_deref()).collect();
@@ -82,7 +108,7 @@ pub(super) async fn record_transfers(
     let rows = sqlx::query_as(returning!(
         "INSERT INTO deposit_observations AS o
              (chain, tx_hash, leg, payment_id, address, asset, amount_minor, from_address,
-              block_number, block_hash, block_time, required_confirmations, stage)
+              block_number, block_hash, block_time, required_confirmations, stage, kind)
          SELECT $1, t.tx_hash, t.leg, c.aggregate_id::uuid, t.address, t.asset, t.amount_minor::numeric, t.from_address,
                 t.block_number, t.block_hash, t.block_time,
                 CASE
@@ -90,14 +116,18 @@ pub(super) async fn record_transfers(
                     WHEN c.detail ->> 'chain' = $1 THEN GREATEST(COALESCE((c.detail ->> 'required_confirmations')::int, $3), 1)
                     ELSE GREATEST((c.detail ->> 'required_confirmations')::int, $3)
                 END,
-                'seen'
+                'seen', t.kind
          FROM unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-                     $10::bigint[], $11::text[], $12::timestamptz[])
-              AS t(tx_hash, leg, address, asset, amount_minor, from_address, block_number, block_hash, block_time)
+                     $10::bigint[], $11::text[], $12::timestamptz[], $13::text[])
+              AS t(tx_hash, leg, address, asset, amount_minor, from_address, block_number, block_hash, block_time, kind)
          LEFT JOIN claims c ON c.kind = $2 AND c.key = t.address
          ON CONFLICT (chain, tx_hash, leg) DO UPDATE
-         SET payment_id = COALESCE(o.payment_id, EXCLUDED.payment_id),
-             required_confirmations = COALESCE(o.required_confirmations, EXCLUDED.required_confirmations),
+         SET payment_id = CASE WHEN o.revision IS NULL OR o.address <> EXCLUDED.address THEN EXCLUDED.payment_id
+                               ELSE o.payment_id END,
+             required_confirmations =
+                 CASE WHEN o.revision IS NULL OR o.address <> EXCLUDED.address THEN EXCLUDED.required_confirmations
+                      ELSE o.required_confirmations END,
+             kind = CASE WHEN o.revision IS NULL THEN EXCLUDED.kind ELSE o.kind END,
              address = EXCLUDED.address, asset = EXCLUDED.asset, amount_minor = EXCLUDED.amount_minor,
              from_address = EXCLUDED.from_address, block_number = EXCLUDED.block_number,
              block_hash = EXCLUDED.block_hash, block_time = EXCLUDED.block_time, stage = 'seen'
@@ -115,12 +145,14 @@ pub(super) async fn record_transfers(
     .bind(numbers)
     .bind(column(|(block, ..)| block.hash.clone()))
     .bind(times)
+    .bind(kinds)
     .fetch_all(conn)
     .await?;
     Ok(rows)
 }
 
-/// Matches deposits that came before their payment claimed the address.
+/// Matches deposits that came before their payment claimed the address. Not those that the ledger has been told of as
+/// nobody's: whose they are is its to say.
 pub(super) async fn match_unmatched(
     conn: &mut PgConnection,
     chain: &ChainName,
@@ -135,7 +167,8 @@ pub(super) async fn match_unmatched(
                  ELSE GREATEST((c.detail ->> 'required_confirmations')::int, $3)
              END
          FROM claims c
-         WHERE o.chain = $1 AND o.payment_id IS NULL AND o.stage <> 'orphaned' AND c.kind = $2 AND c.key = o.address"
+         WHERE o.chain = $1 AND o.payment_id IS NULL AND o.revision IS NULL AND o.stage <> 'orphaned'
+           AND c.kind = $2 AND c.key = o.address"
     ))
     .bind(chain.as_str())
     .bind(claim_kind(family))
@@ -145,23 +178,55 @@ pub(super) async fn match_unmatched(
     Ok(rows)
 }
 
-/// Confirms the seen deposits that are deep enough below `height` and not above `final_height`.
+/// Whether deposits not above that height wait to be confirmed.
+pub(super) async fn awaits(pool: &PgPool, chain: &ChainName, height: u64) -> Result<bool, StoreError> {
+    let awaits = sqlx::query_scalar(
+        "SELECT EXISTS (
+             SELECT 1 FROM deposit_observations WHERE chain = $1 AND stage = 'seen' AND block_number <= $2
+         )",
+    )
+    .bind(chain.as_str())
+    .bind(to_sql(height))
+    .fetch_one(pool)
+    .await?;
+    Ok(awaits)
+}
+
+/// Confirms the seen deposits that are deep enough below `height` and not above `final_height`; money that no payment
+/// claims is deep enough with `confirmations_default`. Those above the amounts of
+/// `rule` only in the blocks whose hashes are `agreed`.
 pub(super) async fn confirm(
     conn: &mut PgConnection,
     chain: &ChainName,
     height: u64,
     final_height: u64,
+    confirmations_default: u32,
+    rule: Option<&Agreement>,
+    agreed: &[&str],
 ) -> Result<Vec<Observation>, StoreError> {
+    let (assets, above) = agreement_store::amounts(rule);
     let rows = sqlx::query_as(returning!(
         "UPDATE deposit_observations AS o
          SET stage = 'confirmed'
-         WHERE o.chain = $1 AND o.stage = 'seen' AND o.payment_id IS NOT NULL
-           AND o.block_number <= $2 - o.required_confirmations + 1
-           AND o.block_number <= $3"
+         WHERE o.chain = $1 AND o.stage = 'seen'
+           AND o.block_number <= $2 - COALESCE(o.required_confirmations, $7) + 1
+           AND o.block_number <= $3
+           AND (
+               o.block_hash = ANY($6::text[])
+               OR NOT EXISTS (
+                   SELECT 1
+                   FROM unnest($4::text[], $5::text[]) AS large(asset, above)
+                   WHERE large.asset = o.asset AND o.amount_minor > large.above::numeric
+               )
+           )"
     ))
     .bind(chain.as_str())
     .bind(to_sql(height))
     .bind(to_sql(final_height))
+    .bind(assets)
+    .bind(above)
+    .bind(agreed)
+    .bind(i32::try_from(confirmations_default).unwrap_or(i32::MAX))
     .fetch_all(conn)
     .await?;
     Ok(rows)
@@ -229,14 +294,15 @@ pub(super) async fn insert_reports(
 ) -> Result<(), StoreError> {
     let column = |value: fn(&Report) -> &str| reports.iter().map(value).collect::<Vec<_>>();
     let ids: Vec<i64> = reports.iter().map(|report| report.id).collect();
-    let payments: Vec<Uuid> = reports.iter().map(|report| report.payment_id).collect();
+    let aggregates: Vec<Uuid> = reports.iter().map(|report| report.aggregate_id).collect();
     sqlx::query(
         "WITH report AS (
-             SELECT * FROM unnest($2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
-                 AS r(id, payment_id, tx_hash, leg, deposit, message_id, body)
+             SELECT * FROM unnest($2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                                  $9::text[])
+                 AS r(id, aggregate_id, tx_hash, leg, deposit, message_id, body, aggregate_type)
          ), sent AS (
-             INSERT INTO watcher_outbox (id, chain, payment_id, deposit, message_id, body)
-             SELECT id, $1, payment_id, deposit, message_id, body::json FROM report
+             INSERT INTO watcher_outbox (id, chain, aggregate_type, payment_id, deposit, message_id, body)
+             SELECT id, $1, aggregate_type, aggregate_id, deposit, message_id, body::json FROM report
          )
          UPDATE deposit_observations o
          SET revision = report.id
@@ -245,12 +311,13 @@ pub(super) async fn insert_reports(
     )
     .bind(chain.as_str())
     .bind(ids)
-    .bind(payments)
+    .bind(aggregates)
     .bind(column(|report| &report.tx_hash))
     .bind(column(|report| &report.leg))
     .bind(column(|report| &report.deposit))
     .bind(column(|report| &report.message_id))
     .bind(column(|report| &report.body))
+    .bind(column(|report| report.aggregate_type))
     .execute(conn)
     .await?;
     Ok(())
@@ -258,4 +325,24 @@ pub(super) async fn insert_reports(
 
 fn claim_kind(family: ChainFamily) -> String {
     format!("deposit:{family}")
+}
+
+/// Turns a confirmed odd deposit into money that no payment claims. `None`: it is not confirmed, or no longer odd.
+pub(super) async fn take_up(
+    conn: &mut PgConnection,
+    chain: &ChainName,
+    tx_hash: &str,
+    leg: &str,
+) -> Result<Option<Observation>, StoreError> {
+    let row = sqlx::query_as(returning!(
+        "UPDATE deposit_observations AS o
+         SET kind = 'money', payment_id = NULL, required_confirmations = NULL
+         WHERE o.chain = $1 AND o.tx_hash = $2 AND o.leg = $3 AND o.kind <> 'money' AND o.stage = 'confirmed'"
+    ))
+    .bind(chain.as_str())
+    .bind(tx_hash)
+    .bind(leg)
+    .fetch_optional(conn)
+    .await?;
+    Ok(row)
 }

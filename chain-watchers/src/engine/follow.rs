@@ -5,16 +5,20 @@ use std::collections::HashSet;
 
 use futures::{StreamExt, stream};
 use metrics::counter;
-use tracing::{error, info};
+use tracing::{error, info, warn};
+use wopay_domain::BlockRef;
 
 use super::apply::{Applied, SettledBlock};
 use super::error::WatchError;
 use super::store::{self, Cursor};
-use super::{ChainWatcher, Step, deposit_store};
-use crate::source::{BlockData, Candidate, Head, SourceError};
+use super::{ChainWatcher, Step, deposit_store, with_causes};
+use crate::source::{BlockData, BlockHeader, Candidate, Final, Head, SourceError};
 
 /// Blocks read ahead and applied in one transaction while catching up.
-const BATCH_BLOCKS: u64 = 64;
+const BATCH_BLOCKS: usize = 64;
+
+/// So many blocks below those that do not change any more, they are read in bulk.
+const BULK_BEHIND: u64 = 64;
 
 /// Blocks that were read in order, and what kept the next one from being read.
 struct Fetched {
@@ -25,10 +29,13 @@ struct Fetched {
 impl ChainWatcher {
     /// Looks at the head and does one thing.
     pub(super) async fn step(&mut self) -> Result<Step, WatchError> {
+        self.take_tokens().await;
         let head = self.source.head().await?;
+        self.head_at = Some(head.newest.block.time);
         let Some(cursor) = store::load_cursor(&self.pool, &self.settings.chain).await? else {
             return self.begin(&head).await;
         };
+        self.note_tokens().await?;
         if !self.revalidated {
             self.revalidate(&cursor, &head).await?;
             deposit_store::raise_report_ids(&self.pool).await?;
@@ -44,9 +51,11 @@ impl ChainWatcher {
 
     /// The head is where we are. Only what is final may have moved.
     async fn stand(&mut self, cursor: &Cursor, head: &Head) -> Result<Step, WatchError> {
-        if self.finalized_with(head) > self.finalized {
+        let is_agreed = self.seek_agreement(cursor.height, head).await?;
+        if is_agreed || self.unproven || self.finalized_with(head) > self.finalized {
             self.apply(cursor, &[], head).await?;
         }
+        self.compare_balances(cursor).await;
         self.stands_at(cursor.height, head.newest.block.number, Some(head.newest.block.time));
         Ok(Step::Idle)
     }
@@ -78,9 +87,19 @@ impl ChainWatcher {
         }
         blocks.truncate(linked);
         let settled = self.settle(blocks).await?;
-        if let Applied::Done(reached) = self.apply(cursor, &settled, head).await? {
+        if let Some(last) = settled.last() {
+            self.seek_agreement(last.header.block.number, head).await?;
+        }
+        let applied = self.apply(cursor, &settled, head).await?;
+        if applied == Applied::Waiting {
+            return Ok(Step::Idle);
+        }
+        if let Applied::Done(reached) = applied {
             let block_at = settled.last().map(|block| block.header.block.time);
             self.stands_at(reached.height, head.newest.block.number, block_at);
+            if reached.height == head.newest.block.number {
+                self.compare_balances(&reached).await;
+            }
             if settled.len() > 1 {
                 info!(chain = %self.settings.chain, height = reached.height, blocks = settled.len(), "catching up");
             }
@@ -91,11 +110,37 @@ impl ChainWatcher {
         }
     }
 
-    /// Reads the blocks above the cursor, several at a time, in order.
+    /// Reads blocks above the cursor, in order: in bulk far below the head, else several at a time.
     async fn fetch(&self, cursor: &Cursor, head: &Head) -> Fetched {
-        let first = cursor.height.saturating_add(1);
-        let last = head.newest.block.number.min(cursor.height.saturating_add(BATCH_BLOCKS));
-        let reads: Vec<_> = (first..=last).map(|height| self.source.block(height)).collect();
+        let settled = self.unchanging(head);
+        if settled.saturating_sub(cursor.height) > BULK_BEHIND {
+            match self.source.bulk(cursor.height, settled).await {
+                Ok(Some(blocks)) if !blocks.is_empty() => return Fetched { blocks, failure: None },
+                Ok(_) => {}
+                // Whoever gives nothing in bulk may still give blocks.
+                Err(failure) => {
+                    warn!(chain = %self.settings.chain, reason = with_causes(&failure), "reading block by block");
+                }
+            }
+        }
+        self.fetch_singly(cursor, head).await
+    }
+
+    /// The height up to which the chain does not change any more, as far as can be said.
+    fn unchanging(&self, head: &Head) -> u64 {
+        let deep = self.window_begin(head.newest.block.number);
+        match head.finality {
+            Final::UpTo(height) => deep.max(height.min(head.newest.block.number)),
+            Final::ByDepth | Final::Unknown => deep,
+        }
+    }
+
+    async fn fetch_singly(&self, cursor: &Cursor, head: &Head) -> Fetched {
+        let heights = match self.source.heights(cursor.height, head.newest.block.number, BATCH_BLOCKS).await {
+            Ok(heights) => heights,
+            Err(failure) => return Fetched { blocks: Vec::new(), failure: Some(failure) },
+        };
+        let reads: Vec<_> = heights.into_iter().map(|height| self.source.block(height)).collect();
         let mut reads = stream::iter(reads).buffered(self.settings.concurrency);
         let mut blocks = Vec::new();
         while let Some(read) = reads.next().await {
@@ -117,21 +162,20 @@ impl ChainWatcher {
         } else {
             deposit_store::ours(&self.pool, self.settings.family, &addresses).await?.into_iter().collect()
         };
-        let mut settled = Vec::with_capacity(blocks.len());
-        for block in blocks {
-            let candidates: Vec<Candidate> = block
-                .candidates
-                .into_iter()
-                .filter(|candidate| ours.contains(&candidate.to) && self.has_amount(candidate))
-                .collect();
-            let transfers = if candidates.is_empty() {
-                Vec::new()
-            } else {
-                self.source.settle(&block.header.block, &candidates).await?
-            };
-            settled.push(SettledBlock { header: block.header, transfers });
-        }
-        Ok(settled)
+        let (headers, found): (Vec<BlockHeader>, Vec<(BlockRef, Vec<Candidate>)>) = blocks
+            .into_iter()
+            .map(|block| {
+                let is_ours = |candidate: &Candidate| ours.contains(&candidate.to) && self.has_amount(candidate);
+                let candidates = block.candidates.into_iter().filter(is_ours).collect();
+                (block.header.clone(), (block.header.block, candidates))
+            })
+            .unzip();
+        let transfers = if found.iter().all(|(_, candidates)| candidates.is_empty()) {
+            vec![Vec::new(); headers.len()]
+        } else {
+            self.source.settle_all(&found).await?
+        };
+        Ok(headers.into_iter().zip(transfers).map(|(header, transfers)| SettledBlock { header, transfers }).collect())
     }
 
     fn has_amount(&self, candidate: &Candidate) -> bool {
@@ -155,7 +199,7 @@ fn linked_count(cursor: &Cursor, blocks: &[BlockData]) -> usize {
     let mut below = (cursor.height, cursor.hash.as_str());
     let mut count: usize = 0;
     for BlockData { header, .. } in blocks {
-        if header.parent_hash != below.1 || header.block.number != below.0.saturating_add(1) {
+        if header.parent_hash != below.1 || header.block.number <= below.0 {
             break;
         }
         below = (header.block.number, &header.block.hash);

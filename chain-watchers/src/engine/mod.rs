@@ -4,14 +4,22 @@
 //! reorganization, or process the next blocks. What a step has done is in the database before the next one begins, so a
 //! crash, a restart and a second watcher on the same chain all take the same path: read the cursor, go on from there.
 
+mod agreement;
+mod agreement_store;
 mod apply;
+mod compare;
+mod compare_store;
 mod deposit_store;
 mod error;
+mod finality;
 mod follow;
+pub(crate) mod odd;
 mod reorg;
 mod start;
 mod store;
+mod tokens;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,14 +29,20 @@ use metrics::{counter, gauge};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
-use wopay_domain::{ChainFamily, ChainName, Timestamp};
+use wopay_domain::{AssetId, ChainFamily, ChainName, ChainSpec, Timestamp};
 
+use self::agreement::Agreements;
+use self::compare::Comparison;
 use self::error::WatchError;
+pub use self::tokens::AddedTokens;
+use self::tokens::Tokens;
 use crate::config::{ConfigError, WatcherConfig};
 use crate::evm::EvmSource;
+use crate::pool::attempt::with_causes;
 use crate::publisher::OutboxSignal;
+use crate::solana::SolanaSource;
 use crate::source::{ChainSource, SourceError};
-use crate::status::{ChainState, ChainStatus};
+use crate::status::{ChainState, ChainStatus, EndpointHealth, EndpointState};
 
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// Pause between two looks at a chain that was halted or refused.
@@ -45,6 +59,13 @@ pub struct ChainWatcher {
     revalidated: bool,
     /// The finalized height last applied.
     finalized: Option<u64>,
+    /// Deposits wait although their height is final: which block stands there could not be found out.
+    unproven: bool,
+    comparison: Comparison,
+    agreements: Agreements,
+    tokens: Tokens,
+    /// The chain's time of the newest block last seen.
+    head_at: Option<Timestamp>,
 }
 
 /// What the engine needs of the configuration.
@@ -53,11 +74,14 @@ struct Settings {
     chain: ChainName,
     family: ChainFamily,
     confirmations_default: u32,
+    /// The configured assets, each with the least that is no dust, in minor units.
+    least: HashMap<AssetId, u128>,
     reorg_window: u32,
     poll_interval: Duration,
     start_block: Option<u64>,
     lookback: u32,
     concurrency: usize,
+    head_age_max: Duration,
 }
 
 /// What a step came to.
@@ -69,6 +93,19 @@ enum Step {
     Idle,
 }
 
+/// What [`ChainWatcher::advance_once`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// There may be more to do at once.
+    Again,
+    /// There is nothing to do until the chain moves.
+    Idle,
+    /// It could not be done now; the next step tries again.
+    Failed,
+    /// The chain is halted or refused (the status says why); the next step looks again.
+    Stopped,
+}
+
 impl ChainWatcher {
     /// A watcher of that chain. Nothing is asked of the nodes before [`run`](Self::run).
     ///
@@ -76,15 +113,32 @@ impl ChainWatcher {
     /// When the configuration cannot be used.
     pub fn new(config: &WatcherConfig, pool: PgPool, signal: OutboxSignal) -> Result<Self, ConfigError> {
         config.validate()?;
-        match config.chain.family {
-            ChainFamily::Evm => Ok(Self::with_source(config, Arc::new(EvmSource::new(config)?), pool, signal)),
-            ChainFamily::Solana => {
-                Err(ConfigError::UnknownFamily { chain: config.chain.name.clone(), family: config.chain.family })
+        let make = |config: &WatcherConfig| -> Result<Arc<dyn ChainSource>, ConfigError> {
+            match config.chain.family {
+                ChainFamily::Evm => Ok(Arc::new(EvmSource::new(config)?)),
+                ChainFamily::Solana => Ok(Arc::new(SolanaSource::new(config)?)),
             }
-        }
+        };
+        Self::with_sources(config, make, pool, signal)
     }
 
-    /// A watcher that reads the chain from a source of the caller's; the configuration's endpoints are not used.
+    /// A watcher whose source the caller makes, and makes anew when a token is added at run time: the configuration then
+    /// has that token as well. The configuration's endpoints are the maker's business.
+    ///
+    /// # Errors
+    /// When the source cannot be made.
+    pub fn with_sources(
+        config: &WatcherConfig,
+        make: impl Fn(&WatcherConfig) -> Result<Arc<dyn ChainSource>, ConfigError> + Send + Sync + 'static,
+        pool: PgPool,
+        signal: OutboxSignal,
+    ) -> Result<Self, ConfigError> {
+        let watcher = Self::with_source(config, make(config)?, pool, signal);
+        Ok(Self { tokens: Tokens::new(config, Some(Box::new(make))), ..watcher })
+    }
+
+    /// A watcher that reads the chain from a source of the caller's; the configuration's endpoints are not used. It takes
+    /// no tokens at run time.
     pub fn with_source(
         config: &WatcherConfig,
         source: Arc<dyn ChainSource>,
@@ -95,14 +149,29 @@ impl ChainWatcher {
             chain: config.chain.name.clone(),
             family: config.chain.family,
             confirmations_default: config.chain.required_confirmations.max(1),
+            least: least(&config.chain),
             reorg_window: config.reorg_window.max(1),
             poll_interval: config.poll_interval,
             start_block: config.start_block,
             lookback: config.lookback,
             concurrency: config.rpc_options.concurrency.max(1),
+            head_age_max: config.rpc_options.head_age_max,
         };
         let status = ChainStatus::new(settings.chain.clone());
-        Self { source, pool, signal, status, settings, revalidated: false, finalized: None }
+        Self {
+            source,
+            pool,
+            signal,
+            status,
+            settings,
+            revalidated: false,
+            finalized: None,
+            unproven: false,
+            comparison: Comparison::default(),
+            agreements: Agreements::new(config.agreement.clone()),
+            tokens: Tokens::new(config, None),
+            head_at: None,
+        }
     }
 
     /// A handle on its health.
@@ -118,23 +187,43 @@ impl ChainWatcher {
         info!(%chain, "watching");
         let mut backoff = None;
         loop {
-            let Some(result) = token.run_until_cancelled(self.step()).await else { break };
-            let pause = match result {
-                Ok(step) => {
-                    backoff = None;
-                    self.went_well();
-                    if step == Step::Again { Duration::ZERO } else { self.settings.poll_interval }
-                }
-                Err(error) => {
-                    let backoff = backoff.get_or_insert_with(|| self.backoff());
-                    self.went_wrong(&error, backoff.next().unwrap_or(BACKOFF_MAX))
-                }
+            let Some(progress) = token.run_until_cancelled(self.advance_once()).await else { break };
+            if progress != Progress::Failed {
+                backoff = None;
+            }
+            let pause = match progress {
+                Progress::Again => Duration::ZERO,
+                Progress::Idle => self.settings.poll_interval,
+                Progress::Failed => backoff.get_or_insert_with(|| self.backoff()).next().unwrap_or(BACKOFF_MAX),
+                Progress::Stopped => STOPPED_PAUSE,
             };
             if token.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                 break;
             }
         }
         info!(%chain, "stopped watching");
+    }
+
+    /// Takes one step: what [`run`](Self::run) does between two pauses, for who drives a watcher by something else than
+    /// the clock. It may be dropped at any await: what it had not committed then has not happened.
+    pub async fn advance_once(&mut self) -> Progress {
+        let result = self.step().await;
+        self.show_endpoints();
+        match result {
+            Ok(step) => {
+                self.went_well();
+                match step {
+                    Step::Again => Progress::Again,
+                    Step::Idle => Progress::Idle,
+                }
+            }
+            Err(error) => self.went_wrong(&error),
+        }
+    }
+
+    fn show_endpoints(&self) {
+        let endpoints = self.source.endpoints();
+        self.status.update(|health| health.endpoints = endpoints);
     }
 
     fn backoff(&self) -> backon::ExponentialBackoff {
@@ -153,8 +242,8 @@ impl ChainWatcher {
         self.status.update(|health| health.last_error = None);
     }
 
-    /// Says what is wrong and how long to wait.
-    fn went_wrong(&mut self, failure: &WatchError, pause: Duration) -> Duration {
+    /// Says what is wrong.
+    fn went_wrong(&mut self, failure: &WatchError) -> Progress {
         let chain = self.settings.chain.to_string();
         let reason = with_causes(failure);
         counter!("wopay_chain_watchers_failed_steps_total", "chain" => chain.clone()).increment(1);
@@ -166,7 +255,7 @@ impl ChainWatcher {
                     health.state = ChainState::Refused { reason: reason.clone() };
                     health.last_error = Some(reason);
                 });
-                STOPPED_PAUSE
+                Progress::Stopped
             }
             WatchError::TooDeep { .. } | WatchError::Contradiction { .. } => {
                 error!(%chain, reason, "HALTED: no block of this chain is processed until this is resolved");
@@ -176,14 +265,26 @@ impl ChainWatcher {
                     health.state = ChainState::Halted { reason: reason.clone() };
                     health.last_error = Some(reason);
                 });
-                STOPPED_PAUSE
+                Progress::Stopped
             }
             WatchError::Source(SourceError::Unavailable(_)) | WatchError::Store(_) => {
-                warn!(%chain, reason, pause_ms = pause.as_millis(), "cannot go on, trying again");
+                warn!(%chain, reason, "cannot go on, trying again");
                 self.status.update(|health| health.last_error = Some(reason));
-                pause
+                Progress::Failed
             }
         }
+    }
+
+    /// In what the head that is followed is not the chain's as it is now.
+    fn behind(&self) -> Option<String> {
+        let endpoints = self.source.endpoints();
+        let in_use = endpoints.into_iter().find(|endpoint| endpoint.in_use);
+        if let Some(EndpointHealth { endpoint, state: EndpointState::Behind { reason }, .. }) = in_use {
+            return Some(format!("{endpoint}: {reason}, and no other endpoint can be used"));
+        }
+        let age = chrono::Utc::now().signed_duration_since(self.head_at?).to_std().unwrap_or_default();
+        (age > self.settings.head_age_max)
+            .then(|| format!("the newest block that the endpoint in use has is {} s old", age.as_secs()))
     }
 
     /// Notes where the watcher stands.
@@ -194,8 +295,13 @@ impl ChainWatcher {
         gauge!("wopay_chain_watchers_lag_blocks", "chain" => chain.clone())
             .set(gauge_value(head.saturating_sub(height)));
         debug!(chain, height, head, "standing");
+        let behind = self.behind();
+        gauge!("wopay_chain_watchers_behind", "chain" => chain).set(if behind.is_some() { 1.0 } else { 0.0 });
         self.status.update(|health| {
-            health.state = ChainState::Following { height, head };
+            health.state = match behind {
+                Some(reason) => ChainState::Behind { height, head, reason },
+                None => ChainState::Following { height, head },
+            };
             health.last_block_at = block_at.or(health.last_block_at);
             health.last_contact_at = Some(now());
         });
@@ -203,6 +309,10 @@ impl ChainWatcher {
 }
 
 /// Now, as precise as Postgres keeps it.
+fn least(chain: &ChainSpec) -> HashMap<AssetId, u128> {
+    chain.assets.iter().map(|asset| (asset.id.clone(), chain.min_deposit(&asset.id))).collect()
+}
+
 fn now() -> Timestamp {
     chrono::Utc::now().trunc_subsecs(6)
 }
@@ -211,16 +321,4 @@ fn now() -> Timestamp {
 #[allow(clippy::cast_precision_loss, reason = "a gauge")]
 fn gauge_value(height: u64) -> f64 {
     height as f64
-}
-
-/// An error with all of its causes on one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -6,7 +6,7 @@ use tracing::debug;
 use super::error::WatchError;
 use super::store::{self, Cursor, StoredBlock};
 use super::{ChainWatcher, Step};
-use crate::source::Head;
+use crate::source::{Head, SourceError};
 
 /// Locator blocks compared when the window holds no block in common.
 const LOCATORS_MAX: i64 = 64;
@@ -37,8 +37,15 @@ impl ChainWatcher {
         let mut headers = stream::iter(reads).buffered(self.settings.concurrency);
         for block in blocks {
             let Some(header) = headers.try_next().await? else { break };
-            if header.is_some_and(|header| header.block.hash == block.hash) {
-                return Ok(Some(block.clone()));
+            match header {
+                Some(header) if header.block.hash == block.hash => return Ok(Some(block.clone())),
+                Some(_) => {}
+                None if self.source.has_empty_heights() => {}
+                // Silence is no other chain.
+                None => {
+                    let reason = format!("no node has block {} now, to compare it", block.height);
+                    return Err(SourceError::Unavailable(reason.into()).into());
+                }
             }
         }
         Ok(None)

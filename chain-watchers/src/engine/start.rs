@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use tracing::info;
-use wopay_domain::Timestamp;
+use wopay_domain::{BlockRef, Timestamp};
 use wopay_eventbus::begin;
 
 use super::error::WatchError;
@@ -31,6 +31,9 @@ impl ChainWatcher {
         let lowest = if base < self.window_begin(newest) { base } else { self.window_begin(base) };
         let Some(headers) = self.read_chain(lowest, base).await? else { return Ok(Step::Idle) };
         let Some(last) = headers.last() else { return Ok(Step::Idle) };
+        if !self.is_stood_on(last, &head.newest).await? {
+            return Ok(Step::Idle);
+        }
         let mut tx = begin(&self.pool).await?;
         if store::create_cursor(&mut tx, &self.settings.chain, &last.block).await? {
             store::insert_blocks(&mut tx, &self.settings.chain, &headers.iter().collect::<Vec<_>>()).await?;
@@ -39,6 +42,18 @@ impl ChainWatcher {
             info!(chain = %self.settings.chain, first = base.saturating_add(1), head = newest, "first run");
         }
         Ok(Step::Again)
+    }
+
+    /// Whether the chain below the head stands on that block. The first block that is stored must not be anybody's
+    /// invention: nothing is known below to which a wrong one could be walked back.
+    async fn is_stood_on(&self, block: &BlockHeader, newest: &BlockHeader) -> Result<bool, WatchError> {
+        if block.block.number >= newest.block.number {
+            return Ok(block.block.hash == newest.block.hash);
+        }
+        let above = self.source.heights(block.block.number, newest.block.number, 1).await?;
+        let Some(above) = above.first() else { return Ok(false) };
+        let above = self.source.header(*above).await?;
+        Ok(above.is_some_and(|above| above.parent_hash == block.block.hash))
     }
 
     /// The block below the first one to process. The first block of a chain has no transactions, so it may always serve.
@@ -73,21 +88,48 @@ impl ChainWatcher {
         Ok(before)
     }
 
+    /// The time of the block at that height; where the height is empty, of the next one above it.
     async fn block_time(&self, height: u64) -> Result<Timestamp, WatchError> {
-        let header = self.source.header(height).await?;
         let missing = || SourceError::Unavailable(format!("no node has block {height}, to begin by its time").into());
+        let height = if height > 0 && self.source.has_empty_heights() {
+            let next = self.source.heights(height.saturating_sub(1), u64::MAX, 1).await?;
+            *next.first().ok_or_else(missing)?
+        } else {
+            height
+        };
+        let header = self.source.header(height).await?;
         Ok(header.ok_or_else(missing)?.block.time)
     }
 
     /// The headers between two heights, if they stand on each other now.
     async fn read_chain(&self, lowest: u64, highest: u64) -> Result<Option<Vec<BlockHeader>>, WatchError> {
-        let reads: Vec<_> = (lowest..=highest).map(|height| self.source.header(height)).collect();
+        let count = usize::try_from(highest.saturating_sub(lowest)).unwrap_or(usize::MAX).saturating_add(1);
+        let mut heights = self.source.heights(lowest.saturating_sub(1), highest, count).await?;
+        if self.source.has_empty_heights() {
+            if heights.is_empty() {
+                return Ok(self.below_the_first(highest).await?.map(|below| vec![below]));
+            }
+        } else if lowest == 0 {
+            // There is nothing below the first block to begin after.
+            heights.insert(0, 0);
+        }
+        let reads: Vec<_> = heights.into_iter().map(|height| self.source.header(height)).collect();
         let headers: Vec<Option<BlockHeader>> =
             stream::iter(reads).buffered(self.settings.concurrency).try_collect().await?;
         let Some(headers) = headers.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
         let linked =
             headers.windows(2).all(|pair| matches!(pair, [lower, upper] if upper.parent_hash == lower.block.hash));
         Ok(linked.then_some(headers))
+    }
+
+    /// Where to begin when all heights up to that one are empty, or older than what the node keeps: just below the first
+    /// block there is, which is still to be processed. It names the block that it stands on.
+    async fn below_the_first(&self, height: u64) -> Result<Option<BlockHeader>, WatchError> {
+        let above = self.source.heights(height, u64::MAX, 1).await?;
+        let Some(first) = above.first() else { return Ok(None) };
+        let Some(BlockHeader { block, parent_hash }) = self.source.header(*first).await? else { return Ok(None) };
+        let below = BlockRef { number: block.number.saturating_sub(1), hash: parent_hash, time: block.time };
+        Ok(Some(BlockHeader { block: below, parent_hash: String::new() }))
     }
 
     /// Compares what is stored with itself and with the node. A cursor that the node does not know is not an error here:
@@ -105,6 +147,10 @@ impl ChainWatcher {
         }
         let top = store::blocks_between(&self.pool, chain, cursor.height, cursor.height, 1).await?;
         if head.newest.block.number < cursor.height || self.newest_in_common(&top).await?.is_none() {
+            return Ok(());
+        }
+        // Nodes of such chains keep a few days and answer all else with an error.
+        if self.source.has_empty_heights() {
             return Ok(());
         }
         let locators = store::blocks_between(&self.pool, chain, 0, lowest.saturating_sub(1), LOCATORS_CHECKED).await?;

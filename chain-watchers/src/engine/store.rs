@@ -214,10 +214,13 @@ pub(super) async fn cursor_is_stored(pool: &PgPool, chain: &ChainName) -> Result
 /// A stored block inside the window that does not stand on the stored block below it.
 pub(super) async fn broken_link(pool: &PgPool, chain: &ChainName, lowest: u64) -> Result<Option<u64>, StoreError> {
     let height: Option<i64> = sqlx::query_scalar(
-        "SELECT upper.height
-         FROM chain_blocks upper
-         JOIN chain_blocks lower ON lower.chain = upper.chain AND lower.height = upper.height - 1
-         WHERE upper.chain = $1 AND upper.height >= $2 AND upper.parent_hash <> lower.hash
+        "SELECT height
+         FROM (
+             SELECT height, parent_hash, lag(hash) OVER (ORDER BY height) AS below
+             FROM chain_blocks
+             WHERE chain = $1 AND height >= $2
+         ) AS stored
+         WHERE parent_hash <> below
          LIMIT 1",
     )
     .bind(chain.as_str())
@@ -274,4 +277,37 @@ pub(super) async fn load_finalized(pool: &PgPool, chain: &ChainName) -> Result<O
         .fetch_optional(pool)
         .await?;
     Ok(height.flatten().map(from_sql))
+}
+
+/// The tokens added at run time for which this chain's watchers look.
+pub(super) async fn watched(conn: &mut PgConnection, chain: &ChainName) -> Result<Vec<String>, StoreError> {
+    let assets = sqlx::query_scalar("SELECT asset FROM watched_assets WHERE chain = $1")
+        .bind(chain.as_str())
+        .fetch_all(conn)
+        .await?;
+    Ok(assets)
+}
+
+/// Notes from which block tokens are watched, of those that are not noted yet, and tells who keeps a catalogue.
+pub(super) async fn note_watched(
+    conn: &mut PgConnection,
+    chain: &ChainName,
+    assets: &[&str],
+    from_block: u64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "WITH noted AS (
+             INSERT INTO watched_assets (chain, asset, from_block)
+             SELECT $1, asset, $3 FROM unnest($2::text[]) AS added (asset)
+             ON CONFLICT (chain, asset) DO NOTHING
+             RETURNING asset
+         )
+         SELECT pg_notify('wopay_merchants', 'chain:' || $1) FROM (SELECT 1 FROM noted LIMIT 1) AS any_noted",
+    )
+    .bind(chain.as_str())
+    .bind(assets)
+    .bind(to_sql(from_block))
+    .execute(conn)
+    .await?;
+    Ok(())
 }

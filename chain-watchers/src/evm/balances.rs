@@ -242,7 +242,7 @@ impl CallError {
         match self {
             Self::Node { .. } | Self::TooLarge { .. } | Self::Unanswered { .. } | Self::NotJsonRpc { .. } => true,
             Self::Status { status, .. } => matches!(status, 400 | 413 | 422),
-            Self::Transport { .. } | Self::Shape { .. } => false,
+            Self::Transport { .. } | Self::Shape { .. } | Self::NotAsked { .. } | Self::Unauthorized { .. } => false,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -10,15 +11,19 @@ use backon::{ExponentialBuilder, Retryable};
 use ethers::providers::{JsonRpcClient, JsonRpcError};
 use metrics::{counter, histogram};
 use reqwest::StatusCode;
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tracing::warn;
 use url::Url;
 use wopay_domain::ChainName;
 
 use super::error::CallError;
+use crate::config::{ConfigError, WatcherConfig};
+use crate::pool::{Meter, Outcome};
 
+const IDLE_CONNECTION_FOR: Duration = Duration::from_secs(60);
 const RETRIES: usize = 2;
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(30);
 const RETRY_DELAY_MAX: Duration = Duration::from_millis(500);
@@ -33,6 +38,9 @@ pub(crate) struct RpcClient {
     endpoint: String,
     response_bytes_max: usize,
     next_id: AtomicU64,
+    meter: Arc<Meter>,
+    /// No other endpoint can be asked instead.
+    is_alone: bool,
 }
 
 /// A URL that may hold credentials.
@@ -74,13 +82,49 @@ struct Numbered<'a> {
 struct Answer {
     status: StatusCode,
     content_type: String,
+    retry_after: Option<Duration>,
     body: Vec<u8>,
 }
 
 impl RpcClient {
-    pub(crate) fn new(http: reqwest::Client, url: Url, chain: ChainName, response_bytes_max: usize) -> Self {
-        let endpoint = label(&url);
-        Self { http, url: Secret(url), chain, endpoint, response_bytes_max, next_id: AtomicU64::new(1) }
+    /// A client of each configured endpoint, in their order.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made.
+    pub(crate) fn of(config: &WatcherConfig) -> Result<Vec<Self>, ConfigError> {
+        let options = &config.rpc_options;
+        let name = &config.chain.name;
+        let http = reqwest::Client::builder()
+            .connect_timeout(options.connect_timeout)
+            .timeout(options.request_timeout)
+            .pool_idle_timeout(IDLE_CONNECTION_FOR)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| ConfigError::Client { chain: name.clone(), reason: error.to_string() })?;
+        let client = |url: &Url| {
+            let endpoint = label(url);
+            Self {
+                http: http.clone(),
+                url: Secret(url.clone()),
+                chain: name.clone(),
+                meter: Arc::new(Meter::new(name.clone(), endpoint.clone(), options.budget_per_hour)),
+                endpoint,
+                response_bytes_max: options.response_bytes_max,
+                next_id: AtomicU64::new(1),
+                is_alone: config.rpc.len() == 1,
+            }
+        };
+        Ok(config.rpc.iter().map(client).collect())
+    }
+
+    /// What is known of the endpoint.
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// The same, to keep.
+    pub(crate) fn shared_meter(&self) -> Arc<Meter> {
+        Arc::clone(&self.meter)
     }
 
     /// Host and port: what may be shown of the URL.
@@ -88,9 +132,47 @@ impl RpcClient {
         &self.endpoint
     }
 
+    /// Calls a method; what is transient is tried again.
+    pub(crate) async fn ask<T, R>(&self, method: &str, params: &T) -> Result<R, CallError>
+    where
+        T: Serialize + Sync,
+        R: DeserializeOwned,
+    {
+        (|| self.call(method, params)).retry(retries()).when(|error| self.may_retry(error)).await
+    }
+
+    /// A refusal is waited for only where there is nobody else to ask; how long, the meter knows.
+    fn may_retry(&self, error: &CallError) -> bool {
+        error.is_transient() || (self.is_alone && error.refusal().is_some())
+    }
+
+    /// Makes one exchange with the endpoint, when its turn has come, and notes what that says of it.
+    async fn metered<T>(
+        &self,
+        method: &str,
+        calls: usize,
+        exchange: impl Future<Output = Result<T, CallError>>,
+        refused_inside: impl Fn(&T) -> bool,
+    ) -> Result<T, CallError> {
+        let (endpoint, method) = (self.endpoint.clone(), method.to_owned());
+        let calls = u32::try_from(calls).unwrap_or(u32::MAX);
+        let admitted = self.meter.admit(calls).await;
+        admitted.map_err(|reason| CallError::NotAsked { endpoint, method, reason })?;
+        let result = exchange.await;
+        let outcome = match &result {
+            Ok(answer) if refused_inside(answer) => Outcome::Refused(None),
+            Ok(_) => Outcome::Answered,
+            Err(error) => error.outcome(),
+        };
+        if self.meter.note(outcome) {
+            warn!(chain = %self.chain, endpoint = self.endpoint, "this endpoint is left alone for a while");
+        }
+        result
+    }
+
     async fn call<T: Serialize, R: DeserializeOwned>(&self, method: &str, params: &T) -> Result<R, CallError> {
         let begun = Instant::now();
-        let result = self.call_once(method, params).await;
+        let result = self.metered(method, 1, self.call_once(method, params), |_| false).await;
         self.count(method, result.as_ref().err(), begun);
         result
     }
@@ -100,9 +182,11 @@ impl RpcClient {
         let answer = self.exchange(method, &request).await?;
         let parsed: Result<Response<'_>, _> = serde_json::from_slice(&answer.body);
         match parsed {
+            // Whatever the body says.
+            _ if answer.is_refusal() => Err(self.status_error(method, &answer)),
             // Some nodes send their errors with a status of 4xx or 5xx.
             Ok(Response { error: Some(source), .. }) => Err(self.node_error(method, source)),
-            _ if !answer.status.is_success() => Err(self.status_error(method, answer.status)),
+            _ if !answer.status.is_success() => Err(self.status_error(method, &answer)),
             Ok(Response { result, .. }) => self.read_result(method, result),
             Err(source) => Err(self.not_json_rpc(method, answer.content_type, source)),
         }
@@ -120,12 +204,12 @@ impl RpcClient {
         params: &[T],
     ) -> Result<Vec<Result<R, CallError>>, CallError> {
         let begun = Instant::now();
-        let policy = ExponentialBuilder::default()
-            .with_min_delay(RETRY_DELAY_MIN)
-            .with_max_delay(RETRY_DELAY_MAX)
-            .with_max_times(RETRIES)
-            .with_jitter();
-        let result = (|| self.batch_once(method, params)).retry(policy).when(CallError::is_transient).await;
+        // Some nodes count each call of a batch and refuse those that are too many.
+        let refused = |answers: &Vec<Result<R, CallError>>| {
+            answers.iter().any(|answer| answer.as_ref().is_err_and(|error| error.refusal().is_some()))
+        };
+        let ask = || self.metered(method, params.len(), self.batch_once(method, params), refused);
+        let result = ask.retry(retries()).when(|error| self.may_retry(error)).await;
         self.count(&format!("{method} (batch)"), result.as_ref().err(), begun);
         result
     }
@@ -142,8 +226,9 @@ impl RpcClient {
         // What is no list is one error for all of it.
         if !answer.body.trim_ascii_start().starts_with(b"[") {
             return Err(match serde_json::from_slice(&answer.body) {
+                _ if answer.is_refusal() => self.status_error(method, &answer),
                 Ok(Response { error: Some(source), .. }) => self.node_error(method, source),
-                _ if !answer.status.is_success() => self.status_error(method, answer.status),
+                _ if !answer.status.is_success() => self.status_error(method, &answer),
                 Ok(_) => CallError::Unanswered { endpoint: self.endpoint.clone(), method: method.to_owned() },
                 Err(source) => self.not_json_rpc(method, answer.content_type, source),
             });
@@ -178,6 +263,7 @@ impl RpcClient {
         let status = response.status();
         let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type = content_type.unwrap_or("none").to_owned();
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| read_retry_after(value.to_str().ok()?));
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(transport)? {
             if body.len().saturating_add(chunk.len()) > self.response_bytes_max {
@@ -189,7 +275,7 @@ impl RpcClient {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer { status, content_type, body })
+        Ok(Answer { status, content_type, retry_after, body })
     }
 
     /// A result of `null` counts as none: both are read as `null`.
@@ -205,8 +291,18 @@ impl RpcClient {
         CallError::Node { endpoint: self.endpoint.clone(), method: method.to_owned(), source }
     }
 
-    fn status_error(&self, method: &str, status: StatusCode) -> CallError {
-        CallError::Status { endpoint: self.endpoint.clone(), method: method.to_owned(), status: status.as_u16() }
+    fn status_error(&self, method: &str, answer: &Answer) -> CallError {
+        let (endpoint, method, status) = (self.endpoint.clone(), method.to_owned(), answer.status.as_u16());
+        match status {
+            401 | 403 => CallError::Unauthorized { endpoint, method, status },
+            _ => CallError::Status {
+                endpoint,
+                method,
+                status,
+                content_type: answer.content_type.clone(),
+                retry_after: answer.retry_after,
+            },
+        }
     }
 
     fn not_json_rpc(&self, method: &str, content_type: String, source: serde_json::Error) -> CallError {
@@ -235,18 +331,41 @@ impl JsonRpcClient for RpcClient {
         T: Debug + Serialize + Send + Sync,
         R: DeserializeOwned + Send,
     {
-        let policy = ExponentialBuilder::default()
-            .with_min_delay(RETRY_DELAY_MIN)
-            .with_max_delay(RETRY_DELAY_MAX)
-            .with_max_times(RETRIES)
-            .with_jitter();
-        (|| self.call(method, &params)).retry(policy).when(CallError::is_transient).await
+        self.ask(method, &params).await
     }
+}
+
+impl Answer {
+    /// Whether its status alone says that we are not served.
+    fn is_refusal(&self) -> bool {
+        matches!(self.status.as_u16(), 401 | 403 | 429)
+    }
+}
+
+fn retries() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(RETRY_DELAY_MIN)
+        .with_max_delay(RETRY_DELAY_MAX)
+        .with_max_times(RETRIES)
+        .with_jitter()
+}
+
+/// Seconds, or a date.
+fn read_retry_after(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = chrono::DateTime::parse_from_rfc2822(text).ok()?;
+    Some(date.signed_duration_since(chrono::Utc::now()).to_std().unwrap_or_default())
 }
 
 fn outcome(error: Option<&CallError>) -> &'static str {
     match error {
         None => "ok",
+        Some(error) if error.refusal().is_some() => "refused",
+        Some(CallError::NotAsked { .. }) => "not_asked",
+        Some(CallError::Unauthorized { .. }) => "unauthorized",
         Some(CallError::Transport { .. }) => "transport",
         Some(CallError::Status { .. }) => "status",
         Some(CallError::TooLarge { .. }) => "too_large",

@@ -1,47 +1,72 @@
 //! One endpoint of a chain: the calls that watching needs, each checked against what was asked.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
+use async_trait::async_trait;
 use ethers::providers::Provider;
 use ethers::types::{Address, H256, U64};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
-use tokio::time::Instant;
 
 use super::client::RpcClient;
 use super::error::{CallError, EvmError};
+use super::inspect::Expected;
 use super::types::{NodeBlock, NodeHeader, NodeLog, NodeReceipt, hash_text};
 use crate::config::FinalityTag;
+use crate::pool::{Meter, Node, Standing};
 use crate::source::BlockHeader;
 
-/// What is known of an endpoint.
-#[derive(Debug)]
-pub(crate) enum Standing {
-    /// It has to be checked before it is used: it is new, or has just failed (and may be another node when it is back).
-    Unknown,
-    /// It is what the configuration says.
-    Good,
-    /// It is not; it is not looked at again before that moment.
-    Wrong { reason: String, until: Instant },
-}
+/// So far below its head a node has every block: one that it lacks is not just late.
+const OLD_BLOCKS: u64 = 128;
 
 /// One endpoint.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     provider: Provider<RpcClient>,
-    pub(crate) standing: Mutex<Standing>,
+    expected: Arc<Expected>,
+    standing: Mutex<Standing>,
+}
+
+#[async_trait]
+impl Node for Endpoint {
+    type Failure = EvmError;
+
+    fn label(&self) -> &str {
+        self.provider.as_ref().endpoint()
+    }
+
+    fn standing(&self) -> &Mutex<Standing> {
+        &self.standing
+    }
+
+    fn meter(&self) -> &Meter {
+        self.provider.as_ref().meter()
+    }
+
+    async fn verify(&self) -> Result<(), EvmError> {
+        self.expected.verify(self).await
+    }
+
+    async fn look_at_head(&self) -> Result<(), EvmError> {
+        self.newest().await.map(|_| ())
+    }
+
+    async fn hash_at(&self, height: u64) -> Result<Option<String>, EvmError> {
+        Ok(self.header_at(height).await?.map(|header| header.block.hash))
+    }
 }
 
 impl Endpoint {
-    pub(crate) fn new(client: RpcClient) -> Self {
-        Self { provider: Provider::new(client), standing: Mutex::new(Standing::Unknown) }
+    pub(crate) fn new(client: RpcClient, expected: Arc<Expected>) -> Self {
+        Self { provider: Provider::new(client), expected, standing: Mutex::new(Standing::Unknown) }
     }
 
-    /// Host and port.
-    pub(crate) fn label(&self) -> &str {
-        self.provider.as_ref().endpoint()
+    /// What the configuration says.
+    pub(crate) fn expected(&self) -> &Expected {
+        &self.expected
     }
 
     pub(crate) async fn call<P, R>(&self, method: &str, params: P) -> Result<R, EvmError>
@@ -49,7 +74,8 @@ impl Endpoint {
         P: std::fmt::Debug + Serialize + Send + Sync,
         R: Serialize + DeserializeOwned + std::fmt::Debug + Send,
     {
-        Ok(self.provider.request(method, params).await?)
+        let answered = self.provider.request(method, params).await;
+        answered.map_err(|error| self.explain(method, EvmError::from(error)))
     }
 
     /// Calls one method many times in one request; see [`RpcClient::batch`].
@@ -59,6 +85,28 @@ impl Endpoint {
         R: DeserializeOwned,
     {
         self.provider.as_ref().batch(method, params).await.map_err(EvmError::Call)
+    }
+
+    /// A node that has forgotten says so in words of its own: ours name the remedy.
+    fn explain(&self, method: &str, error: EvmError) -> EvmError {
+        match error {
+            EvmError::Call(said) if said.is_pruned() => EvmError::Pruned {
+                endpoint: self.label().to_owned(),
+                what: format!("what {method} asks for"),
+                said: Some(Box::new(said)),
+            },
+            error => error,
+        }
+    }
+
+    /// A node that has no block far below its own head has forgotten it, or never had it.
+    fn expect_old_block(&self, height: u64) -> Result<(), EvmError> {
+        let head = self.meter().head().map_or(0, |head| head.height);
+        if head.saturating_sub(height) <= OLD_BLOCKS {
+            return Ok(());
+        }
+        let what = format!("block {height}, though its head is {head}");
+        Err(EvmError::Pruned { endpoint: self.label().to_owned(), what, said: None })
     }
 
     pub(crate) fn inconsistent(&self, what: impl Into<String>) -> EvmError {
@@ -73,7 +121,9 @@ impl Endpoint {
     /// The newest block.
     pub(crate) async fn newest(&self) -> Result<BlockHeader, EvmError> {
         let header = self.header("latest".into()).await?;
-        header.ok_or_else(|| self.inconsistent("it has no newest block"))
+        let header = header.ok_or_else(|| self.inconsistent("it has no newest block"))?;
+        self.meter().note_head(header.block.number, header.block.time);
+        Ok(header)
     }
 
     /// The canonical block at a height.
@@ -83,6 +133,7 @@ impl Endpoint {
             Some(header) if header.block.number != height => {
                 Err(self.inconsistent(format!("asked for block {height}, got {}", header.block.number)))
             }
+            None => self.expect_old_block(height).map(|()| None),
             header => Ok(header),
         }
     }
@@ -106,6 +157,7 @@ impl Endpoint {
             Some(block) if block.number.as_u64() != height => {
                 Err(self.inconsistent(format!("asked for block {height}, got {}", block.number)))
             }
+            None => self.expect_old_block(height).map(|()| None),
             block => Ok(block),
         }
     }

@@ -8,6 +8,7 @@ use wopay_domain::Asset;
 use super::endpoint::Endpoint;
 use super::error::EvmError;
 use super::types::address_text;
+use crate::pool::Node;
 
 /// Selector of `decimals()`.
 const DECIMALS: &str = "0x313ce567";

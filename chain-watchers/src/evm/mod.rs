@@ -4,54 +4,61 @@
 //! block's transactions. Only what is ours costs more: the receipt of each matched transaction says whether it succeeded
 //! and which of its logs the transfer is.
 //!
-//! Native money that a contract sends with an internal call leaves neither a log nor a transaction to us and is not seen
-//! here. Logs that a chain writes for native transfers (EIP-7708) are not looked at: the transactions say the same, and
-//! money must not count twice. `ethers` stays inside this folder.
+//! Everything that belongs to a block is asked of one endpoint and by the block's hash, or compared with it. The native
+//! coin is in the transactions *or*, from the block of EIP-7708's fork, in the logs, never in both: money must not count
+//! twice. Native money that a contract sends is in the traces, where nodes have them; elsewhere the engine compares
+//! balances (`docs/decisions/0021-native-from-contracts.md`). Far below the head, many blocks are read at once
+//! ([`backfill`]). `ethers` stays inside this folder.
 
+mod backfill;
 mod balances;
-mod client;
+pub(crate) mod client;
 mod endpoint;
-mod error;
+pub(crate) mod error;
 mod inspect;
-mod pool;
 mod report;
+mod standing;
+mod traces;
 mod transfers;
 mod types;
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use ethers::types::Address;
-use futures::future::try_join_all;
+use ethers::types::{Address, H256};
 use wopay_domain::{Asset, BlockRef};
 
+use self::backfill::Paces;
 pub(crate) use self::balances::EvmBalances;
 use self::client::RpcClient;
 use self::endpoint::Endpoint;
 use self::error::EvmError;
 use self::inspect::Expected;
-use self::pool::Pool;
 pub(crate) use self::report::report;
 use self::transfers::{Assets, find, parse_hash, settle};
-use crate::config::{ConfigError, Finality, FinalityTag, WatcherConfig};
-use crate::source::{BlockData, BlockHeader, Candidate, ChainSource, Final, Head, SourceError, Transfer};
+use crate::config::{ConfigError, EvmOptions, Finality, FinalityTag, Traces, WatcherConfig};
+use crate::pool::Pool;
+use crate::source::{
+    BlockData, BlockHeader, Candidate, ChainSource, Compared, Final, Head, SourceError, Transfer, Witnesses,
+};
+use crate::status::EndpointHealth;
 
-/// With several endpoints and an old head: how often the others are asked for theirs.
-const COMPARE_HEADS_EVERY: Duration = Duration::from_secs(10);
+/// Blocks after EIP-7708's fork in which balances are still compared.
+const FORK_MARGIN: u64 = 1024;
 /// While the head stands still.
 const ASK_FINAL_EVERY: Duration = Duration::from_secs(5);
-const IDLE_CONNECTION_FOR: Duration = Duration::from_secs(60);
 
 /// One EVM chain.
 #[derive(Debug)]
 pub(crate) struct EvmSource {
-    pool: Pool,
+    pool: Pool<Endpoint>,
     assets: Assets,
+    options: EvmOptions,
+    concurrency: usize,
+    paces: Paces,
     finality: Finality,
-    head_age_max: Duration,
-    heads_compared_at: Mutex<Option<Instant>>,
     last_final: Mutex<Option<LastFinal>>,
 }
 
@@ -66,34 +73,24 @@ struct LastFinal {
 impl EvmSource {
     pub(crate) fn new(config: &WatcherConfig) -> Result<Self, ConfigError> {
         let name = config.chain.name.clone();
-        let chain_id = config.chain.chain_id.ok_or_else(|| ConfigError::NoChainId { chain: name.clone() })?;
+        let chain_id = config.chain.chain_id.ok_or(ConfigError::NoChainId { chain: name })?;
         let tokens = tokens(config)?;
-        let assets = Assets {
-            native: config
-                .chain
-                .assets
-                .iter()
-                .find(|asset| asset.id.contract().is_none())
-                .map(|asset| asset.id.clone()),
-            tokens: tokens.iter().map(|(contract, asset)| (*contract, asset.id.clone())).collect::<HashMap<_, _>>(),
-            contracts: tokens.iter().map(|(contract, _)| *contract).collect(),
-        };
-        let http = reqwest::Client::builder()
-            .connect_timeout(config.rpc_options.connect_timeout)
-            .timeout(config.rpc_options.request_timeout)
-            .pool_idle_timeout(IDLE_CONNECTION_FOR)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| ConfigError::Client { chain: name.clone(), reason: error.to_string() })?;
-        let bytes_max = config.rpc_options.response_bytes_max;
-        let client = |url: &url::Url| RpcClient::new(http.clone(), url.clone(), name.clone(), bytes_max);
-        let endpoints = config.rpc.iter().map(|url| Endpoint::new(client(url))).collect();
+        let native = config.chain.assets.iter().find(|asset| asset.id.contract().is_none());
+        let assets = Assets::new(
+            native.map(|asset| asset.id.clone()),
+            tokens.iter().map(|(contract, asset)| (*contract, asset.id.clone())).collect::<HashMap<_, _>>(),
+            &config.evm,
+        );
+        let expected = Arc::new(Expected { chain_id, tokens });
+        let endpoints = RpcClient::of(config)?.into_iter();
+        let endpoints = endpoints.map(|client| Endpoint::new(client, Arc::clone(&expected))).collect();
         Ok(Self {
-            pool: Pool::new(name.clone(), endpoints, Expected { chain_id, tokens }),
+            pool: Pool::new(config, endpoints),
             assets,
+            options: config.evm,
+            concurrency: config.rpc_options.concurrency.max(1),
+            paces: Paces::default(),
             finality: config.finality,
-            head_age_max: config.rpc_options.head_age_max,
-            heads_compared_at: Mutex::new(None),
             last_final: Mutex::new(None),
         })
     }
@@ -123,38 +120,12 @@ impl EvmSource {
         Ok(finality)
     }
 
-    /// Whether it is time to ask the other endpoints: the head is old, and they were not asked just before.
-    fn should_compare_heads(&self, head: &Head) -> bool {
-        let age = chrono::Utc::now().signed_duration_since(head.newest.block.time).to_std().unwrap_or_default();
-        if self.pool.endpoints().len() < 2 || age <= self.head_age_max {
-            return false;
-        }
-        let Ok(mut compared_at) = self.heads_compared_at.lock() else { return false };
-        let due = compared_at.is_none_or(|at| at.elapsed() >= COMPARE_HEADS_EVERY);
-        if due {
-            *compared_at = Some(Instant::now());
-        }
-        due
-    }
-
-    /// The highest head among all endpoints that can be used; that endpoint is in use from now on.
-    async fn highest_head(&self, mut highest: Head) -> Head {
-        for (index, endpoint) in self.pool.endpoints().iter().enumerate() {
-            if self.pool.verify(endpoint).await.is_err() {
-                continue;
-            }
-            if let Ok(head) = self.read_head(endpoint).await
-                && head.newest.block.number > highest.newest.block.number
-            {
-                self.pool.switch_to(index);
-                highest = head;
-            }
-        }
-        highest
-    }
-
     async fn read_block(&self, endpoint: &Endpoint, height: u64) -> Result<Option<BlockData>, EvmError> {
-        let Some(block) = endpoint.block_at(height).await? else { return Ok(None) };
+        let block = match self.assets.native_value(height) {
+            Some(_) => endpoint.block_at(height).await?,
+            None => backfill::bare_block(endpoint, height).await?,
+        };
+        let Some(block) = block else { return Ok(None) };
         let header = block.to_header().ok_or_else(|| endpoint.inconsistent("a block's time is out of range"))?;
         let candidates = find(endpoint, &self.assets, &block).await?;
         Ok(Some(BlockData { header, candidates }))
@@ -163,23 +134,33 @@ impl EvmSource {
     async fn read_settlement(
         &self,
         endpoint: &Endpoint,
-        block: &BlockRef,
-        candidates: &[Candidate],
-    ) -> Result<Vec<Transfer>, EvmError> {
-        let block = parse_hash(endpoint, &block.hash)?;
-        let mut transactions: Vec<(&str, Vec<&Candidate>)> = Vec::new();
-        for candidate in candidates {
-            match transactions.iter_mut().find(|(transaction, _)| *transaction == candidate.transaction) {
-                Some((_, of_transaction)) => of_transaction.push(candidate),
-                None => transactions.push((&candidate.transaction, vec![candidate])),
+        blocks: &[(BlockRef, Vec<Candidate>)],
+    ) -> Result<Vec<Vec<Transfer>>, EvmError> {
+        let mut transactions: Vec<(usize, H256, H256, Vec<&Candidate>)> = Vec::new();
+        for (index, (block, candidates)) in blocks.iter().enumerate() {
+            let block = parse_hash(endpoint, &block.hash)?;
+            let mut places: HashMap<&str, usize> = HashMap::new();
+            for candidate in candidates {
+                if let Some((_, _, _, known)) =
+                    places.get(candidate.transaction.as_str()).and_then(|place| transactions.get_mut(*place))
+                {
+                    known.push(candidate);
+                    continue;
+                }
+                places.insert(&candidate.transaction, transactions.len());
+                let transaction = parse_hash(endpoint, &candidate.transaction)?;
+                transactions.push((index, block, transaction, vec![candidate]));
             }
         }
-        let settled = try_join_all(transactions.into_iter().map(|(transaction, candidates)| async move {
-            let receipt = endpoint.receipt(parse_hash(endpoint, transaction)?, block).await?;
-            settle(endpoint, &receipt, &candidates)
-        }))
-        .await?;
-        Ok(settled.into_iter().flatten().collect())
+        let wanted: Vec<(H256, H256)> = transactions.iter().map(|(_, block, hash, _)| (*hash, *block)).collect();
+        let receipts = backfill::receipts(endpoint, &self.paces, self.concurrency, &wanted).await?;
+        let mut settled = vec![Vec::new(); blocks.len()];
+        for ((index, _, _, candidates), receipt) in transactions.iter().zip(receipts) {
+            if let (Some((block, _)), Some(settled)) = (blocks.get(*index), settled.get_mut(*index)) {
+                settled.extend(settle(endpoint, &self.assets, block.number, &receipt, candidates)?);
+            }
+        }
+        Ok(settled)
     }
 }
 
@@ -190,7 +171,6 @@ impl ChainSource for EvmSource {
         loop {
             let endpoint = attempt.next().await?;
             match self.read_head(endpoint).await {
-                Ok(head) if self.should_compare_heads(&head) => return Ok(self.highest_head(head).await),
                 Ok(head) => return Ok(head),
                 Err(failure) => attempt.failed(endpoint, failure).await,
             }
@@ -202,6 +182,18 @@ impl ChainSource for EvmSource {
         loop {
             let endpoint = attempt.next().await?;
             match endpoint.header_at(height).await {
+                Ok(header) => return Ok(header),
+                Err(failure) => attempt.failed(endpoint, failure).await,
+            }
+        }
+    }
+
+    async fn final_header(&self, height: u64) -> Result<Option<BlockHeader>, SourceError> {
+        let Finality::Tag(tag) = self.finality else { return self.header(height).await };
+        let mut attempt = self.pool.attempt();
+        loop {
+            let endpoint = attempt.next().await?;
+            match read_final_header(endpoint, tag, height).await {
                 Ok(header) => return Ok(header),
                 Err(failure) => attempt.failed(endpoint, failure).await,
             }
@@ -220,14 +212,69 @@ impl ChainSource for EvmSource {
     }
 
     async fn settle(&self, block: &BlockRef, candidates: &[Candidate]) -> Result<Vec<Transfer>, SourceError> {
+        let settled = self.settle_all(&[(block.clone(), candidates.to_vec())]).await?;
+        Ok(settled.into_iter().flatten().collect())
+    }
+
+    async fn settle_all(&self, blocks: &[(BlockRef, Vec<Candidate>)]) -> Result<Vec<Vec<Transfer>>, SourceError> {
         let mut attempt = self.pool.attempt();
         loop {
             let endpoint = attempt.next().await?;
-            match self.read_settlement(endpoint, block, candidates).await {
+            match self.read_settlement(endpoint, blocks).await {
                 Ok(transfers) => return Ok(transfers),
                 Err(failure) => attempt.failed(endpoint, failure).await,
             }
         }
+    }
+
+    async fn bulk(&self, after: u64, upto: u64) -> Result<Option<Vec<BlockData>>, SourceError> {
+        let mut attempt = self.pool.attempt();
+        loop {
+            let endpoint = attempt.next().await?;
+            match backfill::read(endpoint, &self.assets, &self.paces, self.concurrency, after, upto).await {
+                Ok(blocks) => return Ok(Some(blocks)),
+                Err(failure) => attempt.failed(endpoint, failure).await,
+            }
+        }
+    }
+
+    fn endpoints(&self) -> Vec<EndpointHealth> {
+        self.pool.health()
+    }
+
+    async fn witnesses(&self, block: &BlockRef) -> Witnesses {
+        self.pool.witnesses(block).await
+    }
+
+    fn compared(&self, height: u64) -> Option<Compared<'_>> {
+        let asset = self.assets.native()?;
+        // For some blocks after the fork: what came just before it may not have been looked for yet.
+        let is_logged = self.options.eip7708_block.is_some_and(|from| height >= from.saturating_add(FORK_MARGIN));
+        let wanted = self.options.traces == Traces::None && !is_logged;
+        wanted.then_some(Compared { asset, every: self.options.balances_every })
+    }
+
+    async fn holdings(&self, blocks: &[BlockRef], addresses: &[String]) -> Result<Vec<Vec<u128>>, SourceError> {
+        let mut attempt = self.pool.attempt();
+        loop {
+            let endpoint = attempt.next().await?;
+            match self.read_holdings(endpoint, blocks, addresses).await {
+                Ok(holdings) => return Ok(holdings),
+                Err(failure) => attempt.failed(endpoint, failure).await,
+            }
+        }
+    }
+}
+
+/// The block at that height, if this very endpoint calls it final.
+async fn read_final_header(
+    endpoint: &Endpoint,
+    tag: FinalityTag,
+    height: u64,
+) -> Result<Option<BlockHeader>, EvmError> {
+    match endpoint.tagged_height(tag).await? {
+        Some(finalized) if finalized >= height => endpoint.header_at(height).await,
+        Some(_) | None => Ok(None),
     }
 }
 

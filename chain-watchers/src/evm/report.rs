@@ -8,9 +8,11 @@ use super::EvmSource;
 use super::endpoint::Endpoint;
 use super::error::EvmError;
 use super::inspect::{token_facts, token_symbol};
+use super::traces::inside;
 use super::types::address_text;
 use crate::check::{ChainReport, EndpointReport, TokenReport};
-use crate::config::{ConfigError, Finality, FinalityTag, WatcherConfig};
+use crate::config::{ConfigError, Finality, FinalityTag, Traces, WatcherConfig};
+use crate::pool::Node;
 
 /// Asks every endpoint of the chain.
 pub(crate) async fn report(config: &WatcherConfig) -> Result<ChainReport, ConfigError> {
@@ -32,7 +34,7 @@ async fn report_endpoint(source: &EvmSource, endpoint: &Endpoint) -> EndpointRep
 }
 
 async fn fill(source: &EvmSource, endpoint: &Endpoint, report: &mut EndpointReport) -> Result<(), EvmError> {
-    let expected = source.pool.expected();
+    let expected = endpoint.expected();
     let chain_id = endpoint.chain_id().await?;
     report.chain_id = Some(chain_id);
     if chain_id != expected.chain_id {
@@ -50,12 +52,26 @@ async fn fill(source: &EvmSource, endpoint: &Endpoint, report: &mut EndpointRepo
     if report.finalized.is_none() && source.finality != Finality::Depth {
         report.problems.push(format!("knows no block of the tag {:?}: nothing will be confirmed", tag.as_str()));
     }
+    if source.options.traces != Traces::None {
+        report.problems.extend(trace_problem(source, endpoint, newest.number).await);
+    }
     for (contract, asset) in &expected.tokens {
         let (token, problem) = report_token(endpoint, *contract, asset).await?;
         report.tokens.push(token);
         report.problems.extend(problem);
     }
     Ok(())
+}
+
+/// Why native money from contracts would not be seen by this endpoint's traces.
+async fn trace_problem(source: &EvmSource, endpoint: &Endpoint, newest: u64) -> Option<String> {
+    let native = source.assets.native_value(newest)?;
+    let traced = async {
+        let Some(block) = endpoint.block_at(newest).await? else { return Ok(()) };
+        inside(endpoint, source.options.traces, native, &block).await.map(drop)
+    };
+    let error: EvmError = traced.await.err()?;
+    Some(format!("gives no traces, without which no block is processed: {error}"))
 }
 
 async fn report_token(

@@ -31,6 +31,33 @@ pub(crate) struct NodeBlock {
     pub(crate) transactions: Vec<NodeTransaction>,
 }
 
+/// A block with the hashes of its transactions.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct NodeBareBlock {
+    number: U64,
+    hash: H256,
+    parent_hash: H256,
+    timestamp: U256,
+    #[serde(default)]
+    logs_bloom: Option<Bloom>,
+    transactions: Vec<H256>,
+}
+
+impl From<NodeBareBlock> for NodeBlock {
+    fn from(block: NodeBareBlock) -> Self {
+        let bare = |hash| NodeTransaction { hash, from: None, to: None, value: U256::zero() };
+        Self {
+            number: block.number,
+            hash: block.hash,
+            parent_hash: block.parent_hash,
+            timestamp: block.timestamp,
+            logs_bloom: block.logs_bloom,
+            transactions: block.transactions.into_iter().map(bare).collect(),
+        }
+    }
+}
+
 /// A transaction inside a block.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct NodeTransaction {

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use wopay_eventbus::Bus;
-use wopay_eventbus::commands::{CommandMessage, ObserveDeposit};
+use wopay_eventbus::commands::{CommandMessage, ObserveDeposit, ObserveUnmatchedDeposit};
 
 const BATCH_MAX: i64 = 256;
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
@@ -177,11 +177,12 @@ impl OutboxPublisher {
 
 impl store::Unsent {
     fn into_message(self) -> CommandMessage {
-        CommandMessage {
-            subject_kind: ObserveDeposit::KIND.to_owned(),
-            message_id: self.message_id,
-            body: self.body.into_bytes(),
-        }
+        let kind = if self.aggregate_type == wopay_domain::deposit::AGGREGATE_TYPE {
+            ObserveUnmatchedDeposit::KIND
+        } else {
+            ObserveDeposit::KIND
+        };
+        CommandMessage { subject_kind: kind.to_owned(), message_id: self.message_id, body: self.body.into_bytes() }
     }
 }
 

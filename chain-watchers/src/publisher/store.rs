@@ -13,13 +13,14 @@ pub(super) const SETTLE_MAX: i64 = 1000;
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct Unsent {
     pub(super) id: i64,
+    pub(super) aggregate_type: String,
     pub(super) message_id: String,
     pub(super) body: String,
 }
 
 pub(super) async fn unsent(pool: &PgPool, count_max: i64) -> sqlx::Result<Vec<Unsent>> {
     sqlx::query_as(
-        "SELECT id, message_id, body::text AS body
+        "SELECT id, aggregate_type, message_id, body::text AS body
          FROM watcher_outbox
          WHERE sent_at IS NULL
          ORDER BY id
@@ -49,7 +50,7 @@ pub(super) struct Settled {
     pub(super) deleted: i64,
 }
 
-/// Of the next reports after the id `after` that were sent, deletes those whose payment's stream holds an event of the
+/// Of the next reports after the id `after` that were sent, deletes those whose aggregate's stream holds an event of the
 /// deposit with their revision or a later one: `domain` promises that a report that was executed, or overtaken, leaves
 /// such a trace.
 ///
@@ -59,27 +60,27 @@ pub(super) struct Settled {
 pub(super) async fn delete_executed(pool: &PgPool, after: i64) -> sqlx::Result<Settled> {
     sqlx::query_as(
         "WITH sent AS MATERIALIZED (
-             SELECT id, payment_id::text AS payment, deposit
+             SELECT id, aggregate_type, payment_id::text AS aggregate, deposit
              FROM watcher_outbox
              WHERE sent_at IS NOT NULL AND id > $2
              ORDER BY id
              LIMIT $1
          ), executed AS MATERIALIZED (
-             SELECT p.payment, e.deposit, max(e.revision) AS revision
-             FROM (SELECT DISTINCT payment FROM sent) p
+             SELECT p.aggregate, e.deposit, max(e.revision) AS revision
+             FROM (SELECT DISTINCT aggregate_type, aggregate FROM sent) p
              CROSS JOIN LATERAL (
                  SELECT payload -> event_type ->> 'deposit' AS deposit,
                         (payload -> event_type ->> 'revision')::bigint AS revision
                  FROM events
-                 WHERE aggregate_type = 'payment' AND aggregate_id = p.payment AND event_type LIKE 'Deposit%'
+                 WHERE aggregate_type = p.aggregate_type AND aggregate_id = p.aggregate AND event_type LIKE '%Deposit%'
                  OFFSET 0
              ) e
-             GROUP BY p.payment, e.deposit
+             GROUP BY p.aggregate, e.deposit
          ), deleted AS (
              DELETE FROM watcher_outbox o
              USING sent, executed
              WHERE o.id = sent.id
-               AND executed.payment = sent.payment AND executed.deposit = sent.deposit AND executed.revision >= sent.id
+               AND executed.aggregate = sent.aggregate AND executed.deposit = sent.deposit AND executed.revision >= sent.id
              RETURNING o.id
          )
          SELECT (SELECT count(*) FROM sent) AS looked_at,

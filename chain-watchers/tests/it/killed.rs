@@ -25,6 +25,7 @@ async fn child() {
     let bus = Bus::connect(&variable("CHILD_NATS"), "main").await.unwrap();
     let token = Token { address: variable("CHILD_TOKEN"), decimals: USDT_DECIMALS };
     let spec = ChainSpec {
+        min_deposits: std::collections::BTreeMap::new(),
         name: chain_name(),
         family: ChainFamily::Evm,
         chain_id: Some(CHAIN_ID),

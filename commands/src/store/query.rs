@@ -223,3 +223,16 @@ pub(crate) async fn access_key_ids(pool: &PgPool) -> Result<Vec<String>, sqlx::E
     .fetch_all(pool)
     .await
 }
+
+/// The names of the chains that have events.
+pub(crate) async fn chain_ids(pool: &PgPool) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar("SELECT aggregate_id FROM events WHERE aggregate_type = $1 AND sequence = 1")
+        .bind(wopay_domain::chains::AGGREGATE_TYPE)
+        .fetch_all(pool)
+        .await
+}
+
+/// The tokens added at run time that are watched, and from which block.
+pub(crate) async fn watched_assets(pool: &PgPool) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    sqlx::query_as("SELECT asset, from_block FROM watched_assets").fetch_all(pool).await
+}

@@ -3,6 +3,7 @@
 mod store;
 
 use sqlx::PgPool;
+use wopay_domain::ChainFamily;
 use wopay_vault::{KeyId, MasterKey, Sealer, purpose};
 use zeroize::Zeroizing;
 
@@ -10,6 +11,7 @@ use crate::deriver::{AddressDeriver, DeriveError};
 use crate::evm::{EvmAddresses, EvmSigner};
 use crate::pool::{PoolError, verify};
 use crate::seed::{MnemonicError, Seed, WalletFingerprint};
+use crate::solana::SolanaAddresses;
 use store::Row;
 
 /// What to do when no seed is stored yet.
@@ -125,12 +127,23 @@ impl KeyStore {
         self.seed.fingerprint()
     }
 
-    /// A deriver of addresses for each family that this wallet serves.
+    /// The deriver of a family's addresses.
+    ///
+    /// # Errors
+    /// [`DeriveError::Path`], practically never.
+    pub fn address_deriver(&self, family: ChainFamily) -> Result<AddressDeriver, DeriveError> {
+        Ok(match family {
+            ChainFamily::Evm => AddressDeriver::Evm(EvmAddresses::new(&self.seed)?),
+            ChainFamily::Solana => AddressDeriver::Solana(SolanaAddresses::new(&self.seed)),
+        })
+    }
+
+    /// The derivers of every family that this wallet serves.
     ///
     /// # Errors
     /// [`DeriveError::Path`], practically never.
     pub fn address_derivers(&self) -> Result<Vec<AddressDeriver>, DeriveError> {
-        Ok(vec![AddressDeriver::Evm(EvmAddresses::new(&self.seed)?)])
+        ChainFamily::ALL.into_iter().map(|family| self.address_deriver(family)).collect()
     }
 
     /// The signer of EVM transactions.

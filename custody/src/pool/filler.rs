@@ -122,15 +122,19 @@ impl PoolFiller {
 
     async fn fill_all(&self, goal: Goal) -> Result<u64, PoolError> {
         let mut added = 0;
-        for deriver in &self.derivers {
-            loop {
+        // A batch for each in turn: no family waits until another's pool is full.
+        let mut hungry: Vec<&AddressDeriver> = self.derivers.iter().collect();
+        while !hungry.is_empty() {
+            let mut next = Vec::with_capacity(hungry.len());
+            for deriver in hungry {
                 let level = store::level(&self.pool, deriver.family()).await?;
                 report(deriver, level);
-                if level.end >= goal.end(level) {
-                    break;
+                if level.end < goal.end(level) {
+                    added += self.add_batch(deriver, goal).await?;
+                    next.push(deriver);
                 }
-                added += self.add_batch(deriver, goal).await?;
             }
+            hungry = next;
         }
         Ok(added)
     }

@@ -3,6 +3,7 @@
 use futures::future::join_all;
 use sqlx::PgPool;
 use wopay_custody::{KeyStore, KeyStoreError, MnemonicError, PoolError, PoolFiller, WhenMissing};
+use wopay_domain::ChainFamily;
 use wopay_testkit::database;
 use wopay_vault::MasterKey;
 
@@ -106,7 +107,7 @@ async fn a_lost_seed_is_never_replaced_by_another() {
     let pool = database().await.pool;
     let master = MasterKey::generate();
     let wallet = KeyStore::import(&pool, &master, ABANDON).await.unwrap();
-    PoolFiller::new(pool.clone(), wallet.address_derivers().unwrap(), 10).fill().await.unwrap();
+    PoolFiller::new(pool.clone(), vec![wallet.address_deriver(ChainFamily::Evm).unwrap()], 10).fill().await.unwrap();
     execute(&pool, "DELETE FROM wallet_seeds").await;
     for missing in [WhenMissing::Create, WhenMissing::Refuse] {
         let error = KeyStore::open(&pool, &master, missing).await.unwrap_err();

@@ -5,3 +5,4 @@ mod independent;
 mod key_store;
 mod pool;
 mod pool_crashes;
+mod solana_pool;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use wopay_custody::{KeyStore, PoolError, PoolFiller, WhenMissing};
+use wopay_domain::ChainFamily;
 use wopay_testkit::{database, eventually};
 use wopay_vault::MasterKey;
 
@@ -17,7 +18,7 @@ pub(crate) async fn wallet(pool: &PgPool) -> KeyStore {
 }
 
 pub(crate) fn filler(pool: &PgPool, wallet: &KeyStore, target: u32) -> PoolFiller {
-    PoolFiller::new(pool.clone(), wallet.address_derivers().unwrap(), target)
+    PoolFiller::new(pool.clone(), vec![wallet.address_deriver(ChainFamily::Evm).unwrap()], target)
 }
 
 /// Every row, by index.
@@ -148,9 +149,9 @@ async fn altered_and_missing_rows_are_refused() {
 async fn the_account_ends_where_bip32_ends() {
     let pool = database().await.pool;
     let wallet = wallet(&pool).await;
-    let derivers = wallet.address_derivers().unwrap();
+    let deriver = wallet.address_deriver(ChainFamily::Evm).unwrap();
     let last = (1_u32 << 31) - 1;
-    let address = derivers[0].addresses(last..last + 1).unwrap().remove(0);
+    let address = deriver.addresses(last..last + 1).unwrap().remove(0);
     sqlx::query("INSERT INTO address_pool (family, idx, address) VALUES ('evm', $1, $2)")
         .bind(i64::from(last))
         .bind(address)

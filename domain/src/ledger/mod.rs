@@ -11,6 +11,10 @@
 //! | deposit confirmed | released | debit custody, credit payable or suspense |
 //! | deposit orphaned before that | released | |
 //! | deposit orphaned after that | | the reverse |
+//! | unmatched deposit recorded | | debit custody, credit suspense |
+//! | unmatched deposit orphaned | | the reverse |
+//! | held or unmatched deposit assigned to a payment | | debit suspense, credit payable |
+//! | held or unmatched deposit sent back | | debit suspense, credit custody; the network's fee: debit gas, credit custody |
 //! | refund requested | debit payable, credit custody | |
 //! | refund completed | released | debit payable, credit custody; the network's fee: debit gas, credit custody |
 //! | refund cancelled | released | |
@@ -21,6 +25,7 @@ mod tests;
 
 use crate::Timestamp;
 use crate::chain::ChainName;
+use crate::deposit::UnmatchedDepositEvent;
 use crate::envelope::LedgerEvent;
 use crate::ids::MerchantId;
 use crate::merchant::MerchantEvent;
@@ -100,7 +105,8 @@ pub struct Posting {
 pub fn postings(event: &LedgerEvent) -> Vec<Posting> {
     match event {
         LedgerEvent::Payment(event) => payment_postings(event),
-        LedgerEvent::Merchant(_) | LedgerEvent::Access(_) => Vec::new(),
+        LedgerEvent::Deposit(event) => unmatched_postings(event),
+        LedgerEvent::Merchant(_) | LedgerEvent::Access(_) | LedgerEvent::Chain(_) => Vec::new(),
     }
 }
 
@@ -113,6 +119,11 @@ pub const fn effective_at(event: &LedgerEvent) -> Timestamp {
         LedgerEvent::Payment(event) => payment_effective_at(event),
         LedgerEvent::Merchant(event) => merchant_effective_at(event),
         LedgerEvent::Access(event) => event.at(),
+        LedgerEvent::Chain(event) => event.at(),
+        LedgerEvent::Deposit(event) => match event.block() {
+            Some(block) => block.time,
+            None => event.at(),
+        },
     }
 }
 
@@ -153,6 +164,12 @@ fn payment_postings(event: &PaymentEvent) -> Vec<Posting> {
             let flow = Flow::refund(&refund.chain, refund.merchant_id, &refund.amount);
             Vec::from(flow.reverse().lines(Layer::Pending))
         }
+        PaymentEvent::DepositAssigned(assigned) => {
+            Vec::from(Flow::assignment(assigned.merchant_id, &assigned.amount).lines(Layer::Posted))
+        }
+        PaymentEvent::HeldDepositRefunded(refund) => {
+            sent_back(&refund.deposit.chain, &refund.amount, refund.network_fee.as_ref())
+        }
         PaymentEvent::PaymentCreated(_)
         | PaymentEvent::PaymentPartiallyPaid(_)
         | PaymentEvent::PaymentConfirming(_)
@@ -167,6 +184,32 @@ fn payment_postings(event: &PaymentEvent) -> Vec<Posting> {
     }
 }
 
+fn unmatched_postings(event: &UnmatchedDepositEvent) -> Vec<Posting> {
+    match event {
+        // Once assigned, what the chain does is booked by the payment.
+        UnmatchedDepositEvent::UnmatchedDepositRecorded(it) if it.assigned_to.is_none() => {
+            Vec::from(Flow::unmatched(&it.deposit.chain, &it.amount).lines(Layer::Posted))
+        }
+        UnmatchedDepositEvent::UnmatchedDepositOrphaned(it) if it.assigned_to.is_none() => {
+            Vec::from(Flow::unmatched(&it.deposit.chain, &it.amount).reverse().lines(Layer::Posted))
+        }
+        UnmatchedDepositEvent::UnmatchedDepositRefunded(it) => {
+            sent_back(&it.deposit.chain, &it.amount, it.network_fee.as_ref())
+        }
+        UnmatchedDepositEvent::UnmatchedDepositRecorded(_)
+        | UnmatchedDepositEvent::UnmatchedDepositOrphaned(_)
+        | UnmatchedDepositEvent::UnmatchedDepositAssigned(_) => Vec::new(),
+    }
+}
+
+/// Money that leaves suspense, and what the network took for it.
+fn sent_back(chain: &ChainName, amount: &Money, network_fee: Option<&Money>) -> Vec<Posting> {
+    let fee = network_fee.filter(|fee| !fee.is_zero());
+    let fee = fee.map(|fee| Flow::network_fee(chain, fee).lines(Layer::Posted));
+    let flow = Flow::unmatched(chain, amount).reverse().lines(Layer::Posted);
+    flow.into_iter().chain(fee.into_iter().flatten()).collect()
+}
+
 const fn payment_effective_at(event: &PaymentEvent) -> Timestamp {
     match event {
         PaymentEvent::PaymentCreated(created) => created.created_at,
@@ -174,6 +217,8 @@ const fn payment_effective_at(event: &PaymentEvent) -> Timestamp {
         PaymentEvent::DepositReincluded(deposit) => deposit.block.time,
         PaymentEvent::DepositConfirmed(deposit) => deposit.block.time,
         PaymentEvent::DepositOrphaned(deposit) => deposit.block.time,
+        PaymentEvent::DepositAssigned(assigned) => assigned.at,
+        PaymentEvent::HeldDepositRefunded(refund) => refund.at,
         PaymentEvent::RefundRequested(refund) => refund.at,
         PaymentEvent::RefundCompleted(refund) => refund.at,
         PaymentEvent::RefundCancelled(refund) => refund.at,
@@ -217,6 +262,16 @@ impl<'a> Flow<'a> {
             Disposition::Hold(_) => Account::Suspense,
         };
         Self { debit: Account::Custody(chain.clone()), credit, amount }
+    }
+
+    /// Money that is nobody's yet.
+    fn unmatched(chain: &ChainName, amount: &'a Money) -> Self {
+        Self { debit: Account::Custody(chain.clone()), credit: Account::Suspense, amount }
+    }
+
+    /// Money that was nobody's, or held, becomes the merchant's.
+    fn assignment(merchant: MerchantId, amount: &'a Money) -> Self {
+        Self { debit: Account::Suspense, credit: Account::MerchantPayable(merchant), amount }
     }
 
     fn refund(chain: &ChainName, merchant: MerchantId, amount: &'a Money) -> Self {

@@ -26,6 +26,10 @@ pub enum PaymentCommand {
         /// Now.
         at: Timestamp,
     },
+    /// An operator says that a held deposit, or money that was no payment's, is this payment's.
+    AssignDeposit(Box<AssignDeposit>),
+    /// An operator says that a held deposit was sent back.
+    RefundHeldDeposit(Box<RefundHeldDeposit>),
     /// Set confirmed money aside, to be sent back.
     RequestRefund(Box<RequestRefund>),
     /// Record that a refund was sent.
@@ -52,6 +56,47 @@ pub struct CreatePayment {
     pub order_id: String,
     /// What is asked for and under which policy.
     pub terms: PaymentTerms,
+    /// Now.
+    pub at: Timestamp,
+}
+
+/// Credits a deposit that did not count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssignDeposit {
+    /// Which deposit.
+    pub deposit: DepositKey,
+    /// What it is, if the payment has never seen it: confirmed money that is in the books as nobody's.
+    pub unmatched: Option<UnmatchedMoney>,
+    /// Why; 1 to 500 bytes. Kept for ever: no personal data.
+    pub reason: String,
+    /// Now.
+    pub at: Timestamp,
+}
+
+/// Confirmed money that is in the books as nobody's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnmatchedMoney {
+    /// The last revision that is known of it.
+    pub revision: u64,
+    /// How much of which asset.
+    pub amount: Money,
+    /// The sender, where the chain names one.
+    pub from: Option<String>,
+    /// Where it stands.
+    pub block: BlockRef,
+}
+
+/// Records that a held deposit was sent back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefundHeldDeposit {
+    /// Which deposit.
+    pub deposit: DepositKey,
+    /// The transaction that sent it, as the chain names it.
+    pub transaction: String,
+    /// What the network took for it from an address of ours, in the chain's native coin.
+    pub network_fee: Option<Money>,
+    /// Why; 1 to 500 bytes. Kept for ever: no personal data.
+    pub reason: String,
     /// Now.
     pub at: Timestamp,
 }

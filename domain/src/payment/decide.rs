@@ -1,6 +1,7 @@
 //! Which events follow from a command.
 
 use super::command::{CreatePayment, DepositReport, DepositStage, PaymentCommand};
+use super::decision;
 use super::error::PaymentError;
 use super::event::{
     DepositConfirmed, DepositDetected, DepositOrphaned, DepositReincluded, PaymentCreated, PaymentEvent, Standing,
@@ -9,7 +10,7 @@ use super::evolve::evolve;
 use super::refund;
 use super::standing::assess;
 use super::state::{
-    Deposit, DepositState, Disposition, HoldReason, LateDeposits, Payment, PaymentState, PaymentStatus,
+    Deposit, DepositDecision, DepositState, Disposition, HoldReason, LateDeposits, Payment, PaymentState, PaymentStatus,
 };
 use crate::Timestamp;
 
@@ -25,6 +26,14 @@ pub fn decide(payment: &Payment, command: PaymentCommand) -> Result<Vec<PaymentE
         (Some(state), PaymentCommand::ObserveDeposit(report)) => observe(state, &report),
         (Some(state), PaymentCommand::Expire { at }) => expire(state, at),
         (Some(state), PaymentCommand::Cancel { at }) => cancel(state, at),
+        (Some(state), PaymentCommand::AssignDeposit(assign)) => {
+            let cause = Cause::decision(state, &assign.deposit.transaction, assign.at);
+            with_standing(state, decision::assign(state, *assign)?, cause)
+        }
+        (Some(state), PaymentCommand::RefundHeldDeposit(refund)) => {
+            let cause = Cause { transaction: Some(refund.transaction.clone()), ..Cause::at(refund.at) };
+            with_standing(state, decision::refund(state, *refund)?, cause)
+        }
         (Some(state), PaymentCommand::RequestRefund(request)) => {
             let cause = Cause::at(request.at);
             with_standing(state, refund::request(state, *request)?, cause)
@@ -49,6 +58,12 @@ struct Cause {
 impl Cause {
     const fn at(at: Timestamp) -> Self {
         Self { transaction: None, confirmations: 0, at }
+    }
+
+    /// A confirmed deposit counts from now on: it is at least as deep as the policy asks.
+    fn decision(payment: &PaymentState, transaction: &str, at: Timestamp) -> Self {
+        let confirmations = payment.terms.policy.required_confirmations;
+        Self { transaction: Some(transaction.to_owned()), confirmations, at }
     }
 
     fn deposit(report: &DepositReport) -> Self {
@@ -113,10 +128,11 @@ fn restate(payment: &PaymentState, report: &DepositReport, known: Option<&Deposi
         from: report.from.clone(),
         block: report.block.clone(),
         state: DepositState::Seen,
-        disposition: disposition(payment, report),
+        disposition: disposition(payment, report, known),
         revision: report.revision,
         detected_at: report.at,
         books_pending: true,
+        decision: None,
     };
     match known {
         None => events.push(detected(payment, report, reported.disposition)),
@@ -138,8 +154,11 @@ fn restate(payment: &PaymentState, report: &DepositReport, known: Option<&Deposi
 }
 
 /// Whether a deposit counts: a function of the report and of what was decided before, never of the order of reports.
-fn disposition(payment: &PaymentState, report: &DepositReport) -> Disposition {
-    if report.amount.asset() != &payment.terms.asset.id {
+fn disposition(payment: &PaymentState, report: &DepositReport, known: Option<&Deposit>) -> Disposition {
+    let is_assigned = known.is_some_and(|deposit| deposit.decision == Some(DepositDecision::Assigned));
+    if is_assigned && report.amount.asset() == &payment.terms.asset.id {
+        Disposition::Credit
+    } else if report.amount.asset() != &payment.terms.asset.id {
         Disposition::Hold(HoldReason::WrongAsset)
     } else if payment.cancelled_at.is_some() {
         Disposition::Hold(HoldReason::Cancelled)

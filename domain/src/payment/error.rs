@@ -1,7 +1,8 @@
 //! Why a payment refuses a command.
 
-use super::state::PaymentStatus;
+use super::state::{DepositState, PaymentStatus};
 use crate::Timestamp;
+use crate::chain::DepositKey;
 use crate::ids::RefundId;
 use crate::money::{Money, MoneyError};
 
@@ -60,6 +61,24 @@ pub enum PaymentError {
         /// `completed` or `cancelled`.
         state: &'static str,
     },
+    /// The payment has no such deposit.
+    #[error("the payment has no deposit {0}")]
+    DepositNotFound(DepositKey),
+    /// Only confirmed money can be decided about.
+    #[error("the deposit is {}, not confirmed", state.as_str())]
+    DepositNotConfirmed {
+        /// How far it has come.
+        state: DepositState,
+    },
+    /// It counts for the payment already; to send such money back is a refund.
+    #[error("the deposit is not held: it counts for the payment")]
+    DepositNotHeld,
+    /// The money was sent back.
+    #[error("the deposit was refunded by transaction {0}")]
+    DepositRefunded(String),
+    /// A decision about a deposit that contradicts the payment or itself.
+    #[error("invalid decision: {0}")]
+    InvalidDecision(&'static str),
     /// Amounts that cannot be added.
     #[error("amounts cannot be added")]
     Money(#[from] MoneyError),

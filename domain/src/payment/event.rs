@@ -24,6 +24,10 @@ pub enum PaymentEvent {
     DepositConfirmed(Box<DepositConfirmed>),
     /// A deposit's block left the canonical chain; if the money was booked, it is booked back.
     DepositOrphaned(Box<DepositOrphaned>),
+    /// An operator decided that a deposit which did not count is this payment's: it is booked from suspense to the merchant.
+    DepositAssigned(Box<DepositAssigned>),
+    /// An operator recorded that a held deposit was sent back: it is booked out of suspense.
+    HeldDepositRefunded(Box<HeldDepositRefunded>),
     /// Confirmed money was set aside to be sent back.
     RefundRequested(Box<RefundRequested>),
     /// That money is said to have been sent: it is booked.
@@ -158,6 +162,52 @@ pub struct DepositOrphaned {
     pub at: Timestamp,
 }
 
+/// See [`PaymentEvent::DepositAssigned`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DepositAssigned {
+    /// Which deposit.
+    pub deposit: DepositKey,
+    /// The watcher's revision that was known.
+    pub revision: u64,
+    /// Whose payment it is.
+    pub merchant_id: MerchantId,
+    /// How much of the payment's asset.
+    pub amount: Money,
+    /// The sender, where the chain names one.
+    pub from: Option<String>,
+    /// Where it stands.
+    pub block: BlockRef,
+    /// Whether it was no payment's before, so that this payment hears of it first now; else it was held here.
+    pub was_unmatched: bool,
+    /// Why.
+    pub reason: String,
+    /// When.
+    #[serde(deserialize_with = "crate::timestamp::deserialize")]
+    pub at: Timestamp,
+}
+
+/// See [`PaymentEvent::HeldDepositRefunded`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldDepositRefunded {
+    /// Which deposit.
+    pub deposit: DepositKey,
+    /// The watcher's revision that was known.
+    pub revision: u64,
+    /// Whose payment it is.
+    pub merchant_id: MerchantId,
+    /// How much of which asset was sent back.
+    pub amount: Money,
+    /// The transaction that is said to have sent it.
+    pub transaction: String,
+    /// What the network took for it, in the chain's native coin.
+    pub network_fee: Option<Money>,
+    /// Why.
+    pub reason: String,
+    /// When.
+    #[serde(deserialize_with = "crate::timestamp::deserialize")]
+    pub at: Timestamp,
+}
+
 /// How a payment stands after a change: the same for every status event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
@@ -183,12 +233,14 @@ pub struct Standing {
 
 impl PaymentEvent {
     /// The names of the events that announce no status: who waits for a status need not read them.
-    pub const WITHOUT_STANDING: [&str; 8] = [
+    pub const WITHOUT_STANDING: [&str; 10] = [
         "PaymentCreated",
         "DepositDetected",
         "DepositReincluded",
         "DepositConfirmed",
         "DepositOrphaned",
+        "DepositAssigned",
+        "HeldDepositRefunded",
         "RefundRequested",
         "RefundCompleted",
         "RefundCancelled",
@@ -213,6 +265,8 @@ impl PaymentEvent {
             | Self::DepositReincluded(_)
             | Self::DepositConfirmed(_)
             | Self::DepositOrphaned(_)
+            | Self::DepositAssigned(_)
+            | Self::HeldDepositRefunded(_)
             | Self::RefundRequested(_)
             | Self::RefundCompleted(_)
             | Self::RefundCancelled(_) => None,
@@ -228,6 +282,8 @@ impl PaymentEvent {
             Self::DepositReincluded(_) => "DepositReincluded",
             Self::DepositConfirmed(_) => "DepositConfirmed",
             Self::DepositOrphaned(_) => "DepositOrphaned",
+            Self::DepositAssigned(_) => "DepositAssigned",
+            Self::HeldDepositRefunded(_) => "HeldDepositRefunded",
             Self::RefundRequested(_) => "RefundRequested",
             Self::RefundCompleted(_) => "RefundCompleted",
             Self::RefundCancelled(_) => "RefundCancelled",

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::event::{PaymentCreated, PaymentEvent, Standing};
+use super::event::{DepositAssigned, PaymentCreated, PaymentEvent, Standing};
 use super::refund::{Refund, RefundState};
-use super::state::{Deposit, DepositState, Flags, Payment, PaymentState, PaymentStatus};
+use super::state::{Deposit, DepositDecision, DepositState, Disposition, Flags, Payment, PaymentState, PaymentStatus};
 
 /// Folds one event into the payment.
 pub fn evolve(payment: &mut Payment, event: PaymentEvent) {
@@ -51,6 +51,7 @@ impl PaymentState {
                         revision: detected.revision,
                         detected_at: detected.at,
                         books_pending: detected.merchant_id.is_some(),
+                        decision: None,
                     },
                 );
             }
@@ -77,6 +78,13 @@ impl PaymentState {
                 if let Some(deposit) = self.deposits.get_mut(&orphaned.deposit) {
                     deposit.state = DepositState::Orphaned;
                     deposit.revision = orphaned.revision;
+                }
+            }
+            PaymentEvent::DepositAssigned(assigned) => self.assign(*assigned),
+            PaymentEvent::HeldDepositRefunded(refunded) => {
+                self.updated_at = refunded.at;
+                if let Some(deposit) = self.deposits.get_mut(&refunded.deposit) {
+                    deposit.decision = Some(DepositDecision::Refunded { transaction: refunded.transaction });
                 }
             }
             PaymentEvent::RefundRequested(requested) => {
@@ -123,6 +131,23 @@ impl PaymentState {
             | PaymentEvent::PaymentReopened(standing)
             | PaymentEvent::PaymentRefunded(standing) => self.stand(&standing),
         }
+    }
+
+    fn assign(&mut self, assigned: DepositAssigned) {
+        self.updated_at = assigned.at;
+        let detected_at = self.deposits.get(&assigned.deposit).map_or(assigned.at, |known| known.detected_at);
+        let deposit = Deposit {
+            amount: assigned.amount,
+            from: assigned.from,
+            block: assigned.block,
+            state: DepositState::Confirmed,
+            disposition: Disposition::Credit,
+            revision: assigned.revision,
+            detected_at,
+            books_pending: true,
+            decision: Some(DepositDecision::Assigned),
+        };
+        self.deposits.insert(assigned.deposit, deposit);
     }
 
     fn stand(&mut self, standing: &Standing) {

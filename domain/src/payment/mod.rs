@@ -9,6 +9,7 @@
 mod aggregate;
 mod command;
 mod decide;
+mod decision;
 mod error;
 mod event;
 mod evolve;
@@ -18,18 +19,22 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use command::{CompleteRefund, CreatePayment, DepositReport, DepositStage, PaymentCommand, RequestRefund};
+pub use command::{
+    AssignDeposit, CompleteRefund, CreatePayment, DepositReport, DepositStage, PaymentCommand, RefundHeldDeposit,
+    RequestRefund, UnmatchedMoney,
+};
 pub use decide::decide;
 pub use error::PaymentError;
 pub use event::{
-    DepositConfirmed, DepositDetected, DepositOrphaned, DepositReincluded, PaymentCreated, PaymentEvent, Standing,
+    DepositAssigned, DepositConfirmed, DepositDetected, DepositOrphaned, DepositReincluded, HeldDepositRefunded,
+    PaymentCreated, PaymentEvent, Standing,
 };
 pub use evolve::evolve;
 pub use refund::{Refund, RefundCancelled, RefundCompleted, RefundRequested, RefundState};
 pub use standing::Totals;
 pub use state::{
-    Deposit, DepositState, Disposition, Flags, HoldReason, LateDeposits, Payment, PaymentPolicy, PaymentState,
-    PaymentStatus, PaymentTerms,
+    Deposit, DepositDecision, DepositState, Disposition, Flags, HoldReason, LateDeposits, Payment, PaymentPolicy,
+    PaymentState, PaymentStatus, PaymentTerms,
 };
 
 /// `aggregate_type` of payments.

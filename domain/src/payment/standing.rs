@@ -101,9 +101,11 @@ pub(super) fn assess(payment: &PaymentState) -> Result<Assessment, PaymentError>
 fn status(payment: &PaymentState, totals: &Totals) -> PaymentStatus {
     let sufficient = payment.amount_sufficient();
     let any_held = || {
-        payment
-            .live_deposits()
-            .any(|deposit| matches!(deposit.disposition, Disposition::Hold(HoldReason::Late | HoldReason::Cancelled)))
+        let awaits_decision = |deposit: &Deposit| {
+            deposit.decision.is_none()
+                && matches!(deposit.disposition, Disposition::Hold(HoldReason::Late | HoldReason::Cancelled))
+        };
+        payment.live_deposits().any(awaits_decision)
     };
     // A credited or held deposit in a later block proves that the deadline is behind us, whatever our clock says.
     let any_late = || {

@@ -203,6 +203,8 @@ pub struct Deposit {
     pub detected_at: Timestamp,
     /// Whether the event that says it was seen made a pending entry, which is to be released.
     pub books_pending: bool,
+    /// What an operator decided about it, while it did not count.
+    pub decision: Option<DepositDecision>,
 }
 
 impl Deposit {
@@ -211,6 +213,19 @@ impl Deposit {
     pub fn is_live(&self) -> bool {
         self.state != DepositState::Orphaned
     }
+}
+
+/// What an operator decided about a deposit that did not count. Final, whatever the chain does with it afterwards.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DepositDecision {
+    /// It counts.
+    Assigned,
+    /// It was sent back.
+    Refunded {
+        /// The transaction that is said to have sent it.
+        transaction: String,
+    },
 }
 
 /// How far a deposit has come.

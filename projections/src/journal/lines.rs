@@ -135,7 +135,8 @@ impl<'a> Booking<'a> {
 const fn releases(event: &LedgerEvent) -> bool {
     match event {
         LedgerEvent::Payment(event) => payment_releases(event),
-        LedgerEvent::Merchant(_) | LedgerEvent::Access(_) => false,
+        // Nothing of theirs is ever pending.
+        LedgerEvent::Merchant(_) | LedgerEvent::Access(_) | LedgerEvent::Chain(_) | LedgerEvent::Deposit(_) => false,
     }
 }
 
@@ -146,6 +147,8 @@ const fn payment_releases(event: &PaymentEvent) -> bool {
         | PaymentEvent::RefundCompleted(_)
         | PaymentEvent::RefundCancelled(_) => true,
         PaymentEvent::PaymentCreated(_)
+        | PaymentEvent::DepositAssigned(_)
+        | PaymentEvent::HeldDepositRefunded(_)
         | PaymentEvent::DepositDetected(_)
         | PaymentEvent::DepositReincluded(_)
         | PaymentEvent::RefundRequested(_)

@@ -85,6 +85,12 @@ impl<'a> Change<'a> {
                     self.confirmed.subtract(amount);
                 }
             }
+            PaymentEvent::DepositAssigned(assigned) => {
+                self.updated_at = assigned.at;
+                self.received.add(assigned.amount.minor());
+                self.confirmed.add(assigned.amount.minor());
+            }
+            PaymentEvent::HeldDepositRefunded(refund) => self.updated_at = refund.at,
             PaymentEvent::PaymentPartiallyPaid(standing)
             | PaymentEvent::PaymentConfirming(standing)
             | PaymentEvent::PaymentCompleted(standing)

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use wopay_domain::payment::Disposition;
 use wopay_domain::{DepositKey, DepositLeg, Timestamp};
 
+use super::decisions;
 use super::fold::{Change, Detected, fold};
 use super::opening::{Opening, openings};
 use crate::batch::Batch;
@@ -17,7 +18,8 @@ use crate::error::{ApplyError, PoisonError};
 pub(crate) async fn apply(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<(), ApplyError> {
     let changes = fold(batch);
     if changes.is_empty() {
-        return Ok(());
+        // A deposit may also be decided about alone.
+        return Ok(decisions::apply(connection, batch).await?);
     }
     let payments = changes.values().map(|change| change.payment_id).collect();
     let openings = openings(connection, batch, &payments).await?;
@@ -43,6 +45,7 @@ pub(crate) async fn apply(connection: &mut PgConnection, batch: &Batch<'_>) -> R
             return Err(ApplyError::poison(batch.first_position(), source));
         }
     }
+    decisions::apply(connection, batch).await?;
     Ok(())
 }
 
@@ -117,7 +120,7 @@ impl<'a> New<'a> {
 }
 
 /// The last part of the key's text form.
-fn leg(key: &DepositKey) -> Cow<'_, str> {
+pub(super) fn leg(key: &DepositKey) -> Cow<'_, str> {
     match &key.leg {
         DepositLeg::Native => Cow::Borrowed("native"),
         DepositLeg::Log(ordinal) => Cow::Owned(format!("log:{ordinal}")),

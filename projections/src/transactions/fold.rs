@@ -42,6 +42,9 @@ pub(super) fn fold<'a>(batch: &'a Batch<'_>) -> BTreeMap<&'a DepositKey, Change<
         let Some((key, now, updated_at)) = stated(event) else { continue };
         let detected = match event {
             PaymentEvent::DepositDetected(event) => Some(Detected { from: event.from.as_deref(), at: event.at }),
+            PaymentEvent::DepositAssigned(event) if event.was_unmatched => {
+                Some(Detected { from: event.from.as_deref(), at: event.at })
+            }
             _ => changes.get(key).and_then(|earlier| earlier.detected),
         };
         changes.insert(key, Change { payment_id, detected, now, updated_at, position });
@@ -72,7 +75,11 @@ fn stated(event: &PaymentEvent) -> Option<(&DepositKey, Stated<'_>, Timestamp)> 
         PaymentEvent::DepositOrphaned(event) => {
             (&event.deposit, DepositState::Orphaned, 0, &event.amount, &event.block, event.disposition, event.at)
         }
-        PaymentEvent::PaymentCreated(_)
+        PaymentEvent::DepositAssigned(event) => {
+            (&event.deposit, DepositState::Confirmed, 0, &event.amount, &event.block, Disposition::Credit, event.at)
+        }
+        PaymentEvent::HeldDepositRefunded(_)
+        | PaymentEvent::PaymentCreated(_)
         | PaymentEvent::PaymentPartiallyPaid(_)
         | PaymentEvent::PaymentConfirming(_)
         | PaymentEvent::PaymentCompleted(_)

@@ -1,6 +1,7 @@
 //! The read model `blockchain_transactions`: a row per deposit, as its last event left it.
 
 mod apply;
+mod decisions;
 mod fold;
 mod opening;
 mod query;

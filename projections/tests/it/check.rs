@@ -6,14 +6,16 @@ use proptest::test_runner::{Config, TestRunner};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use wopay_domain::PaymentId;
+use wopay_domain::{DepositId, Money, PaymentId};
 use wopay_domain::merchant::{MerchantCommand, MerchantPolicy, RegisterMerchant};
-use wopay_domain::payment::PaymentCommand;
+use wopay_domain::payment::{DepositStage, PaymentCommand};
 use wopay_domain::{ApiKeyId, SecretRef};
 use wopay_eventbus::{Bus, Follower};
 use wopay_projections::{Checked, Found, ReadModel, TableCheck, check, rebuild};
 
-use crate::support::{NoProfiles, TestLedger, at, create, merchant_id, run, settle, snapshot, steps};
+use crate::support::{
+    NoProfiles, TestLedger, asset, at, block, create, merchant_id, report, run, settle, snapshot, steps, unmatched,
+};
 
 /// A merchant with a key, and payments of which every third is settled.
 fn trade(ledger: &mut TestLedger, numbers: std::ops::Range<u32>) {
@@ -88,6 +90,8 @@ async fn a_tampered_row_of_each_table_is_found() {
     let mut ledger = TestLedger::new().await;
     register(&mut ledger);
     trade(&mut ledger, 0..10);
+    let stray = report((99, 0), 1, Money::new(5, asset().id), block(5, 0), DepositStage::Confirmed { confirmations: 12 });
+    ledger.book.deposit(DepositId::of(&stray.deposit), unmatched(stray)).unwrap();
     ledger.project().await;
     let clean = checked(&ledger.pool).await;
     assert_eq!(clean.differences(), 0, "{clean:?}");

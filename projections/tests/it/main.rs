@@ -7,6 +7,7 @@ mod feed;
 mod follower;
 mod merchants;
 mod moments;
+mod odd;
 mod payments;
 mod poison;
 mod property;

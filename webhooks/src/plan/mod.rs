@@ -126,7 +126,9 @@ impl EventHandler for Planner {
                     | MerchantEvent::MerchantSuspended(_)
                     | MerchantEvent::MerchantReinstated(_),
                 )
-                | LedgerEvent::Access(_) => {}
+                | LedgerEvent::Access(_)
+                | LedgerEvent::Chain(_)
+                | LedgerEvent::Deposit(_) => {}
             }
         }
         self.plan(tx, &waiting).await

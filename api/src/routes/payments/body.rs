@@ -82,7 +82,7 @@ pub(crate) struct TransactionBody<'a> {
     /// How much; in minor units when `currency` is null.
     amount: String,
     /// Symbol of the asset; null when this installation no longer knows it.
-    currency: Option<&'a str>,
+    currency: Option<String>,
     /// The asset, as `<chain>/native` or `<chain>/<contract>`.
     asset: &'a str,
     /// The block that holds it, or held it.
@@ -122,9 +122,11 @@ impl<'a> PaymentBody<'a> {
         let asset = &terms.asset;
         let totals = payment.totals()?;
         let payment_address = display_address(&terms.address);
-        let chain = state.parts.catalog.get(terms.chain.as_str());
-        let payment_uri =
-            chain.and_then(|chain| payment_uri(chain.family, chain.chain_id, asset, &terms.amount, &payment_address));
+        let catalog = state.parts.catalog.current();
+        let chain = catalog.get(terms.chain.as_str());
+        let payment_uri = chain.and_then(|chain| {
+            payment_uri(chain.family, chain.chain_id, asset, &terms.amount, &payment_address, payment.id)
+        });
         let mut deposits: Vec<_> = payment.deposits.iter().collect();
         deposits.sort_by_key(|(_, deposit)| deposit.detected_at);
         let transaction = |(key, deposit)| TransactionBody::of(state, payment, key, deposit, heights);
@@ -163,7 +165,8 @@ impl<'a> TransactionBody<'a> {
     ) -> Self {
         let id = deposit.amount.asset();
         let own = Some(&payment.terms.asset).filter(|asset| &asset.id == id);
-        let asset = own.or_else(|| state.parts.catalog.get(id.chain())?.asset(id));
+        let catalog = state.parts.catalog.current();
+        let asset = own.or_else(|| catalog.get(id.chain())?.asset(id));
         let minor = deposit.amount.minor();
         let held = match deposit.disposition {
             Disposition::Credit => None,
@@ -174,7 +177,7 @@ impl<'a> TransactionBody<'a> {
             blockchain: key.chain.as_str(),
             from: deposit.from.as_deref().map(display_address),
             amount: asset.map_or_else(|| minor.to_string(), |asset| asset.format(minor)),
-            currency: asset.map(|asset| asset.symbol.as_str()),
+            currency: asset.map(|asset| asset.symbol.clone()),
             asset: id.as_str(),
             block_number: deposit.block.number,
             block_hash: &deposit.block.hash,

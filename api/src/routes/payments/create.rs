@@ -9,8 +9,8 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use uuid::Uuid;
 use wopay_commands::{Created, ExecuteError, IdempotencyClaim};
-use wopay_domain::PaymentId;
 use wopay_domain::payment::{CreatePayment, PaymentError, PaymentPolicy, PaymentState, PaymentTerms};
+use wopay_domain::{Closed, PaymentId};
 
 use super::body::{PaymentBody, heights};
 use super::new_payment::{NewPayment, NewPaymentSchema};
@@ -25,6 +25,9 @@ static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-rep
 
 /// An address that is taken points at a damaged pool; more than a few in a row are not worth trying.
 const ADDRESS_TRIES: usize = 3;
+
+/// A watcher takes a new token before its next look at the chain.
+const WATCHED_WITHIN_SECONDS: u16 = 2;
 
 /// Creates a payment. The same order with the same terms again answers with the payment that exists.
 #[utoipa::path(
@@ -42,7 +45,7 @@ const ADDRESS_TRIES: usize = 3;
         (status = 400, body = ProblemBody<'static>, description = "`malformed_json`, `invalid_utf8`"),
         (status = 401, body = ProblemBody<'static>, description = "`unauthorized`: no valid API key"),
         (status = 403, body = ProblemBody<'static>, description = "`merchant_suspended`"),
-        (status = 409, body = ProblemBody<'static>, description = "`order_conflict`: the order exists with other terms"),
+        (status = 409, body = ProblemBody<'static>, description = "`order_conflict`: the order exists with other terms; `chain_paused`, `currency_paused`: no new payments there at the moment"),
         (status = 413, body = ProblemBody<'static>, description = "`body_too_large`: more than 64 KiB"),
         (status = 415, body = ProblemBody<'static>, description = "`unsupported_media_type`: not JSON"),
         (status = 422, body = ProblemBody<'static>, description = "`invalid_fields`, `idempotency_key_reused`"),
@@ -58,9 +61,14 @@ pub(crate) async fn create(
     JsonBody(json): JsonBody,
 ) -> Result<Response, Problem> {
     query.finish()?;
-    let new = NewPayment::read(&json, &state.parts.catalog, &state.parts.url_policy)?;
+    let catalog = state.parts.catalog.current();
+    let new = NewPayment::read(&json, &catalog, &state.parts.url_policy)?;
     let claim = idempotency.0.map(|key| IdempotencyClaim { key, request_hash: new.hash() });
-    match open(&state, &caller, &new, claim).await {
+    let opened = match catalog.closed(&new.chain.name, &new.asset.id) {
+        None => open(&state, &caller, &new, claim).await,
+        Some(closed) => repeat(&state, &caller, &new, claim, closed).await,
+    };
+    match opened {
         Ok(Created::New { payment, .. }) => answer(&state, StatusCode::CREATED, &payment).await,
         Ok(Created::Existing { payment, .. }) => {
             let mut response = answer(&state, StatusCode::OK, &payment).await?;
@@ -69,6 +77,42 @@ pub(crate) async fn create(
         }
         Err(Refusal::OrderConflict(id)) => Err(order_conflict(&state, &new, id).await),
         Err(Refusal::Problem(problem)) => Err(problem),
+    }
+}
+
+/// Where nothing new is taken, a repeated request still gets its payment.
+async fn repeat(
+    state: &AppState,
+    caller: &MerchantKey,
+    new: &NewPayment<'_>,
+    claim: Option<IdempotencyClaim>,
+    closed: Closed<'_>,
+) -> Result<Created, Refusal> {
+    let create = command(caller, new, String::new());
+    match state.parts.ledger.existing_payment(&create, claim).await {
+        Ok(Some(created)) => Ok(created),
+        Ok(None) => Err(refusal(new, closed).into()),
+        Err(ExecuteError::OrderConflict { payment_id }) => Err(Refusal::OrderConflict(payment_id)),
+        Err(error) => Err(Problem::from(error).into()),
+    }
+}
+
+fn refusal(new: &NewPayment<'_>, closed: Closed<'_>) -> Problem {
+    let (chain, currency) = (&new.chain.name, &new.asset.symbol);
+    match closed {
+        Closed::Chain(pause) => Problem::new(
+            ProblemCode::ChainPaused,
+            format!("{chain} is paused: {}.", pause.reason.trim_end_matches('.')),
+        ),
+        Closed::Asset(pause) => {
+            let reason = pause.reason.trim_end_matches('.');
+            Problem::new(ProblemCode::CurrencyPaused, format!("{currency} on {chain} is paused: {reason}."))
+        }
+        Closed::NotWatched => Problem::retry_after(
+            ProblemCode::CurrencyPaused,
+            format!("{currency} was just added to {chain}, whose watcher does not look for it yet."),
+            WATCHED_WITHIN_SECONDS,
+        ),
     }
 }
 

@@ -153,9 +153,11 @@ fn status(name: &str) -> Result<PaymentStatus, Cow<'static, str>> {
 impl<'a> ItemBody<'a> {
     fn of(state: &AppState, row: &'a PaymentRow) -> Self {
         let payment_address = display_address(&row.payment_address);
-        let chain = state.parts.catalog.get(row.chain.as_str());
-        let payment_uri = chain
-            .and_then(|chain| payment_uri(chain.family, chain.chain_id, &row.asset, &row.amount, &payment_address));
+        let catalog = state.parts.catalog.current();
+        let chain = catalog.get(row.chain.as_str());
+        let payment_uri = chain.and_then(|chain| {
+            payment_uri(chain.family, chain.chain_id, &row.asset, &row.amount, &payment_address, row.id)
+        });
         Self {
             id: row.id,
             order_id: &row.order_id,

@@ -69,7 +69,8 @@ impl<'a> NewPayment<'a> {
         let order_id = order_id(&mut fields);
         let chain = chain(&mut fields, catalog);
         let asset = asset(&mut fields, catalog, chain);
-        let amount = amount(&mut fields, asset);
+        let least = chain.zip(asset).map_or(0, |(chain, asset)| chain.min_deposit(&asset.id));
+        let amount = amount(&mut fields, asset, least);
         let callback_url = callback_url(&mut fields, urls);
         let expires_in = expires_in(&mut fields);
         match (order_id, chain, asset, amount, expires_in) {
@@ -152,7 +153,8 @@ fn asset<'c>(fields: &mut Fields<'_, 6>, catalog: &'c ChainCatalog, chain: Optio
     })
 }
 
-fn amount(fields: &mut Fields<'_, 6>, asset: Option<&Asset>) -> Option<Money> {
+/// `least`: deposits of less than this many minor units are dust, so a payment of less could never be paid.
+fn amount(fields: &mut Fields<'_, 6>, asset: Option<&Asset>, least: u128) -> Option<Money> {
     let text = fields.required_text("amount", "100.50")?;
     let parsed = match asset {
         Some(asset) => asset.parse(&text),
@@ -164,6 +166,14 @@ fn amount(fields: &mut Fields<'_, 6>, asset: Option<&Asset>) -> Option<Money> {
     };
     match parsed {
         Ok(amount) if amount.is_zero() => fields.refuse("amount", "zero", "must be more than zero"),
+        Ok(amount) if amount.minor() < least => {
+            let least = asset.map(|asset| asset.format(least)).unwrap_or_default();
+            fields.refuse(
+                "amount",
+                "below_min_deposit",
+                format!("must be at least {least}: deposits of less do not count"),
+            )
+        }
         Ok(amount) => Some(amount),
         Err(error) => {
             let code = match error {

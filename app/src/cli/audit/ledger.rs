@@ -3,6 +3,9 @@
 use anyhow::Context as _;
 use sqlx::PgPool;
 use wopay_audit::{AuditKey, PublicKey};
+use wopay_commands::{Ledger, LedgerOptions};
+use wopay_domain::ChainCatalog;
+use wopay_eventbus::AppendSignal;
 
 use crate::config::{Config, Loaded};
 use crate::database::Database;
@@ -13,7 +16,7 @@ use crate::services::{self, Need, Services};
 const CONNECTIONS_MAX: u32 = 4;
 
 /// A ledger to read.
-pub(super) struct ReadLedger {
+pub(in crate::cli) struct ReadLedger {
     pub(super) config: Config,
     pub(super) pool: PgPool,
     database: Database,
@@ -25,7 +28,7 @@ impl ReadLedger {
     ///
     /// # Errors
     /// When the database or its schema is not to be had.
-    pub(super) async fn open(loaded: Loaded) -> anyhow::Result<Self> {
+    pub(in crate::cli) async fn open(loaded: Loaded) -> anyhow::Result<Self> {
         let config = loaded.config;
         let services = services::start(&config, Need::Database).await?;
         let database = Database::new(&services.database, &config)?;
@@ -34,8 +37,19 @@ impl ReadLedger {
         Ok(Self { config, pool, database, services })
     }
 
+    /// What is accepted: the configured catalogue with what was changed at run time.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read, or contradicts the configuration.
+    pub(in crate::cli) async fn catalog(&self, configured: &ChainCatalog) -> anyhow::Result<ChainCatalog> {
+        let ledger = Ledger::start(self.pool.clone(), AppendSignal::new(), LedgerOptions::default());
+        let catalog = ledger.catalog(configured).await;
+        ledger.shutdown().await;
+        Ok(catalog?)
+    }
+
     /// Closes it, and stops a private server that was started for this command.
-    pub(super) async fn close(self) {
+    pub(in crate::cli) async fn close(self) {
         tokio::join!(self.pool.close(), self.database.close());
         self.services.stop().await;
     }

@@ -16,6 +16,8 @@ mod what_if;
 
 use std::io::Write as _;
 
+pub(in crate::cli) use ledger::ReadLedger;
+
 use crate::config::Loaded;
 
 /// The process' exit code when something was checked and is not as it should be; 1 is for what could not be checked.

@@ -51,15 +51,18 @@ impl ChainBalances for Chain {
 /// # Errors
 /// When the ledger or the chain cannot be read.
 pub(super) async fn run(args: Args, loaded: Loaded) -> anyhow::Result<bool> {
-    let (Some(spec), Some(chain)) = (loaded.catalog.get(&args.chain), loaded.config.chains.get(&args.chain)) else {
+    let (configured, chain) = (loaded.catalog.clone(), loaded.config.chains.get(&args.chain).cloned());
+    let (Some(_), Some(chain)) = (configured.get(&args.chain), chain) else {
         bail!("no chain {:?} is configured (or this version cannot read such chains)", args.chain);
     };
-    let (spec, watching) = (spec.clone(), watcher_config(spec, chain));
     // Addresses are compared as texts, and canonical texts of EVM chains are in lower case.
     let treasury = loaded.config.custody.treasury.get(&args.chain).into_iter().flatten();
     let treasury = treasury.map(|address| address.to_ascii_lowercase()).collect();
     let ledger = ReadLedger::open(loaded).await?;
     let compared = async {
+        let catalog = ledger.catalog(&configured).await?;
+        let spec = catalog.get(&args.chain).context("the chain is gone")?;
+        let watching = watcher_config(spec, &chain);
         let height = match args.block {
             Some(height) => height,
             None => watched_to(&ledger.pool, &spec.name)
@@ -73,11 +76,11 @@ pub(super) async fn run(args: Args, loaded: Loaded) -> anyhow::Result<bool> {
         let result = reconcile(&ledger.pool, &scope, &chain, |progress| show(&bar, progress)).await;
         bar.finish_and_clear();
         chain.0.check_canonical().await?;
-        anyhow::Ok(result?)
+        anyhow::Ok((result?, spec.clone()))
     };
     let compared = compared.await;
     ledger.close().await;
-    let compared = compared.context("ledger and chain were not compared")?;
+    let (compared, spec) = compared.context("ledger and chain were not compared")?;
     if args.json {
         crate::cli::print_line(&serde_json::to_string_pretty(&compared)?);
     } else {

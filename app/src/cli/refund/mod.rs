@@ -4,7 +4,7 @@
 //! ledger sets the money aside from the request on, so that it cannot be given away twice.
 
 mod print;
-mod text;
+pub(super) mod text;
 
 use anyhow::{Context as _, anyhow, bail};
 use chrono::{SubsecRound as _, Utc};

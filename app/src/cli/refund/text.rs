@@ -37,7 +37,7 @@ pub(super) fn address(family: ChainFamily, text: &str) -> anyhow::Result<String>
 }
 
 /// A transaction's hash (EVM: in lower case) or signature (Solana).
-pub(super) fn transaction(family: ChainFamily, text: &str) -> anyhow::Result<String> {
+pub(in crate::cli) fn transaction(family: ChainFamily, text: &str) -> anyhow::Result<String> {
     match family {
         ChainFamily::Evm => {
             let lower = text.to_ascii_lowercase();

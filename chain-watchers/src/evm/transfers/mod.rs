@@ -8,12 +8,14 @@ use std::sync::LazyLock;
 
 use ethers::abi::ethereum_types::BloomInput;
 use ethers::abi::{Event, EventParam, ParamType, RawLog};
-use ethers::types::{Address, Bloom, H256, U256};
+use ethers::types::{Address, Bloom, H160, H256, U256};
 use wopay_domain::{AssetId, DepositLeg};
 
 use super::endpoint::Endpoint;
 use super::error::EvmError;
+use super::traces;
 use super::types::{NodeBlock, NodeLog, NodeReceipt, NodeTransaction, address_text, hash_text, minor};
+use crate::config::{EvmOptions, Traces};
 use crate::source::{Candidate, Place, Transfer};
 
 /// `Transfer(address indexed from, address indexed to, uint256 value)` of ERC-20.
@@ -30,30 +32,104 @@ static TRANSFER: LazyLock<Event> = LazyLock::new(|| {
     }
 });
 
-/// The assets of a chain by what identifies them there.
+/// Who logs native transfers, on chains that have EIP-7708.
+const NATIVE_LOGGER: Address = H160([
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xfe,
+]);
+
+/// The assets of a chain by what identifies them there, and how the native one is found.
 #[derive(Clone, Debug)]
 pub(crate) struct Assets {
-    pub(crate) native: Option<AssetId>,
-    pub(crate) tokens: HashMap<Address, AssetId>,
+    native: Option<AssetId>,
+    tokens: HashMap<Address, AssetId>,
     /// The keys of `tokens`.
-    pub(crate) contracts: Vec<Address>,
+    contracts: Vec<Address>,
+    /// The keys of `tokens`, and who logs native transfers.
+    contracts_and_native: Vec<Address>,
+    native_logged_from: Option<u64>,
+    traces: Traces,
 }
 
-/// Everything in the block that may be a transfer of ours, in the order of the block. Two calls at most, plus one when the
-/// bloom filter disagrees with an empty list of logs.
+impl Assets {
+    pub(crate) fn new(native: Option<AssetId>, tokens: HashMap<Address, AssetId>, options: &EvmOptions) -> Self {
+        let contracts: Vec<Address> = tokens.keys().copied().collect();
+        let native_logger = native.iter().map(|_| NATIVE_LOGGER);
+        let contracts_and_native = contracts.iter().copied().chain(native_logger).collect();
+        let (native_logged_from, traces) = (options.eip7708_block, options.traces);
+        Self { native, tokens, contracts, contracts_and_native, native_logged_from, traces }
+    }
+
+    /// The native coin, if it is accepted.
+    pub(crate) fn native(&self) -> Option<&AssetId> {
+        self.native.as_ref()
+    }
+
+    /// The first block whose native transfers are in its logs.
+    pub(crate) const fn native_logged_from(&self) -> Option<u64> {
+        self.native_logged_from
+    }
+
+    /// Whether that block's native transfers are in its logs, and so in nothing else.
+    fn is_native_logged(&self, height: u64) -> bool {
+        self.native_logged_from.is_some_and(|from| height >= from)
+    }
+
+    /// The native coin, if that block's transactions have to be looked at for it.
+    pub(crate) fn native_value(&self, height: u64) -> Option<&AssetId> {
+        self.native.as_ref().filter(|_| !self.is_native_logged(height))
+    }
+
+    /// Whose logs count in that block.
+    pub(crate) fn contracts(&self, height: u64) -> &[Address] {
+        if self.is_native_logged(height) { &self.contracts_and_native } else { &self.contracts }
+    }
+
+    /// What that contract's transfers move in that block.
+    fn logged(&self, contract: Address, height: u64) -> Option<&AssetId> {
+        match self.native.as_ref() {
+            Some(native) if contract == NATIVE_LOGGER && self.is_native_logged(height) => Some(native),
+            _ => self.tokens.get(&contract),
+        }
+    }
+}
+
+/// The topic that transfers have.
+pub(crate) fn transfer_topic() -> H256 {
+    TRANSFER.signature()
+}
+
+/// Everything in the block that may be a transfer of ours, in the order of the block. One call, plus one for traces where
+/// they are read, plus one when the bloom filter disagrees with an empty list of logs. (Logs are asked for whatever the
+/// filter says: some chains leave logs of the protocol itself out of it.)
 pub(crate) async fn find(endpoint: &Endpoint, assets: &Assets, block: &NodeBlock) -> Result<Vec<Candidate>, EvmError> {
-    let mut candidates: Vec<Candidate> = match &assets.native {
-        Some(native) => block.transactions.iter().filter_map(|transaction| value(transaction, native)).collect(),
-        None => Vec::new(),
+    let contracts = assets.contracts(block.number.as_u64());
+    let logs = if contracts.is_empty() || block.transactions.is_empty() {
+        Vec::new()
+    } else {
+        endpoint.logs(block.hash, contracts, TRANSFER.signature()).await?
     };
-    if !assets.contracts.is_empty() {
-        let logs = endpoint.logs(block.hash, &assets.contracts, TRANSFER.signature()).await?;
-        if logs.is_empty() {
-            check_absence(endpoint, assets, block).await?;
-        }
-        for log in &logs {
-            candidates.extend(token(endpoint, assets, log)?);
-        }
+    gather(endpoint, assets, block, &logs).await
+}
+
+/// The same, with the logs read already: all of the block's that [`Assets::contracts`] and [`transfer_topic`] select.
+pub(crate) async fn gather(
+    endpoint: &Endpoint,
+    assets: &Assets,
+    block: &NodeBlock,
+    logs: &[NodeLog],
+) -> Result<Vec<Candidate>, EvmError> {
+    let height = block.number.as_u64();
+    let mut candidates = Vec::new();
+    if let Some(native) = assets.native_value(height) {
+        candidates.extend(block.transactions.iter().filter_map(|transaction| value(transaction, native)));
+        candidates.extend(traces::inside(endpoint, assets.traces, native, block).await?);
+    }
+    if logs.is_empty() {
+        check_absence(endpoint, assets, block).await?;
+    }
+    for log in logs {
+        candidates.extend(logged(endpoint, assets, height, log)?);
     }
     Ok(candidates)
 }
@@ -71,8 +147,8 @@ fn value(transaction: &NodeTransaction, native: &AssetId) -> Option<Candidate> {
 }
 
 /// `None` for what is no ERC-20 transfer of more than nothing (an NFT's event of the same name has a fourth topic).
-fn token(endpoint: &Endpoint, assets: &Assets, log: &NodeLog) -> Result<Option<Candidate>, EvmError> {
-    let Some(asset) = assets.tokens.get(&log.address) else {
+fn logged(endpoint: &Endpoint, assets: &Assets, height: u64, log: &NodeLog) -> Result<Option<Candidate>, EvmError> {
+    let Some(asset) = assets.logged(log.address, height) else {
         return Err(endpoint.inconsistent("asked for logs of our tokens, got logs of another contract"));
     };
     let (Some(transaction), Some(index)) = (log.transaction_hash, log.log_index) else {
@@ -97,34 +173,62 @@ fn decode_transfer(log: &NodeLog) -> Option<(Address, Address, U256)> {
 }
 
 /// A node that lags behind its own index answers with no logs. The block's bloom filter never misses a log: when it says
-/// that one of our tokens may have moved, the receipts decide.
+/// that one of our tokens may have moved, the receipts decide, and these have to account for the whole filter.
 async fn check_absence(endpoint: &Endpoint, assets: &Assets, block: &NodeBlock) -> Result<(), EvmError> {
-    let may_hold = block.logs_bloom.is_none_or(|bloom| assets.contracts.iter().any(|token| may_hold(&bloom, token)));
-    if !may_hold || block.transactions.is_empty() {
+    let height = block.number.as_u64();
+    if block.transactions.is_empty() || !may_hold_any(block, assets.contracts(height)) {
         return Ok(());
     }
     let receipts = endpoint.receipts(block).await?;
-    let moved = receipts
-        .iter()
-        .flat_map(|receipt| &receipt.logs)
-        .any(|log| assets.tokens.contains_key(&log.address) && log.topics.first() == Some(&TRANSFER.signature()));
-    if moved {
+    let shown = || receipts.iter().flat_map(|receipt| &receipt.logs);
+    if shown()
+        .any(|log| assets.logged(log.address, height).is_some() && log.topics.first() == Some(&TRANSFER.signature()))
+    {
         return Err(endpoint.inconsistent(format!(
             "it gives no token transfers for block {} although its receipts hold some",
+            hash_text(block.hash)
+        )));
+    }
+    // Logs of the protocol itself need not be in the filter, so the receipts may show more than it says, never less.
+    if block.logs_bloom.is_some_and(|bloom| !covers(&bloom_of(shown()), &bloom)) {
+        return Err(endpoint.inconsistent(format!(
+            "the receipts of block {} lack logs that its bloom filter shows",
             hash_text(block.hash)
         )));
     }
     Ok(())
 }
 
-fn may_hold(bloom: &Bloom, token: &Address) -> bool {
-    bloom.contains_input(BloomInput::Raw(token.as_bytes()))
+/// Whether a block may hold transfers logged by one of these, as its bloom filter says.
+pub(crate) fn may_hold_any(block: &NodeBlock, contracts: &[Address]) -> bool {
+    block.logs_bloom.is_none_or(|bloom| contracts.iter().any(|contract| may_hold(&bloom, contract)))
+}
+
+fn may_hold(bloom: &Bloom, contract: &Address) -> bool {
+    bloom.contains_input(BloomInput::Raw(contract.as_bytes()))
         && bloom.contains_input(BloomInput::Raw(TRANSFER.signature().as_bytes()))
+}
+
+fn bloom_of<'a>(logs: impl Iterator<Item = &'a NodeLog>) -> Bloom {
+    let mut bloom = Bloom::default();
+    for log in logs {
+        bloom.accrue(BloomInput::Raw(log.address.as_bytes()));
+        for topic in &log.topics {
+            bloom.accrue(BloomInput::Raw(topic.as_bytes()));
+        }
+    }
+    bloom
+}
+
+fn covers(bloom: &Bloom, part: &Bloom) -> bool {
+    bloom.0.iter().zip(part.0).all(|(bits, part)| bits & part == part)
 }
 
 /// Which candidates of one transaction took place: all that its receipt shows, or none if it failed.
 pub(crate) fn settle(
     endpoint: &Endpoint,
+    assets: &Assets,
+    height: u64,
     receipt: &NodeReceipt,
     candidates: &[&Candidate],
 ) -> Result<Vec<Transfer>, EvmError> {
@@ -138,11 +242,14 @@ pub(crate) fn settle(
     let mut transfers = Vec::with_capacity(candidates.len());
     for candidate in candidates {
         let Some(amount) = candidate.minor else { continue };
-        let leg = match candidate.place {
+        let leg = match &candidate.place {
             Place::Value => DepositLeg::Native,
+            Place::Settled(leg) => leg.clone(),
             Place::Log(index) => {
-                let shown = receipt.logs.iter().find(|log| log.log_index == Some(U256::from(index)));
-                let ordinal = first.and_then(|first| U256::from(index).checked_sub(first));
+                let index = U256::from(*index);
+                let shown = receipt.logs.iter().find(|log| log.log_index == Some(index));
+                let shown = shown.filter(|log| assets.logged(log.address, height) == Some(&candidate.asset));
+                let ordinal = first.and_then(|first| index.checked_sub(first));
                 let ordinal = ordinal.and_then(|ordinal| u32::try_from(ordinal).ok());
                 match (shown.and_then(decode_transfer), ordinal) {
                     (Some((_, to, value)), Some(ordinal))

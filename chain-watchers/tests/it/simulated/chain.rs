@@ -1,129 +1,116 @@
-//! A chain that reorganizes, shrinks, lags and fails on command.
+//! What is true: the canonical chain, what of it is final, and every block that ever was.
 
-use std::sync::Mutex;
+use std::collections::HashMap;
 
-use async_trait::async_trait;
 use chrono::DateTime;
-use wopay_chain_watchers::{BlockData, BlockHeader, Candidate, ChainSource, Final, Head, Place, SourceError, Transfer};
-use wopay_domain::{AssetId, BlockRef, DepositLeg};
+use wopay_chain_watchers::BlockHeader;
+use wopay_domain::{BlockRef, DepositLeg};
 
-#[derive(Clone)]
-pub(super) struct Tx {
-    pub(super) hash: String,
+use super::random::Random;
+
+/// A movement of money, or the attempt of one.
+#[derive(Clone, Debug)]
+pub(super) struct Movement {
+    pub(super) transaction: String,
+    pub(super) leg: DepositLeg,
     pub(super) to: String,
     pub(super) minor: u64,
+    /// The transaction succeeded.
+    pub(super) succeeded: bool,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Block {
     pub(super) header: BlockHeader,
-    pub(super) transactions: Vec<Tx>,
+    pub(super) movements: Vec<Movement>,
 }
 
+impl Block {
+    pub(super) fn height(&self) -> u64 {
+        self.header.block.number
+    }
+
+    pub(super) fn hash(&self) -> &str {
+        &self.header.block.hash
+    }
+}
+
+#[derive(Debug)]
 pub(super) struct Chain {
+    /// The canonical chain, from block 0.
     pub(super) blocks: Vec<Block>,
+    /// Every block that any node ever showed, by its hash.
+    pub(super) known: HashMap<String, Block>,
+    /// No fork reaches down to this height or below.
+    pub(super) finalized: u64,
+    /// The highest block there ever was.
+    pub(super) highest: u64,
+    has_empty_heights: bool,
+    block_time_s: u64,
     named: u64,
-    pub(super) lag: usize,
-    pub(super) failures: u32,
-    asset: AssetId,
+    seed: u64,
 }
 
 impl Chain {
-    pub(super) fn new(asset: AssetId) -> Self {
-        let mut chain = Self { blocks: Vec::new(), named: 0, lag: 0, failures: 0, asset };
-        chain.mine(Vec::new());
+    pub(super) fn new(seed: u64, has_empty_heights: bool, block_time_s: u64) -> Self {
+        let mut chain = Self {
+            blocks: Vec::new(),
+            known: HashMap::new(),
+            finalized: 0,
+            highest: 0,
+            has_empty_heights,
+            block_time_s,
+            named: 0,
+            seed,
+        };
+        let genesis = chain.block_on(0, "0x0".to_owned(), Vec::new());
+        chain.blocks.push(genesis);
         chain
     }
 
+    pub(super) fn head(&self) -> &Block {
+        self.blocks.last().unwrap()
+    }
+
+    /// A hash that was never used in this world.
     pub(super) fn name(&mut self) -> String {
         self.named += 1;
-        format!("0x{:064x}", self.named)
+        format!("0x{:032x}{:032x}", self.seed, self.named)
     }
 
-    pub(super) fn mine(&mut self, transactions: Vec<Tx>) {
-        let number = self.blocks.len() as u64;
-        let time = DateTime::from_timestamp(1_700_000_000 + i64::try_from(number).unwrap(), 0).unwrap();
-        let parent_hash = self.blocks.last().map_or_else(|| "0x0".to_owned(), |block| block.header.block.hash.clone());
-        let header = BlockHeader { block: BlockRef { number, hash: self.name(), time }, parent_hash };
-        self.blocks.push(Block { header, transactions });
+    pub(super) fn time_of(&self, height: u64) -> DateTime<chrono::Utc> {
+        DateTime::from_timestamp(i64::try_from(1_700_000_000 + height * self.block_time_s).unwrap(), 0).unwrap()
     }
 
-    /// Takes the newest blocks away, never the first, and returns their transactions.
-    pub(super) fn shrink(&mut self, depth: usize) -> (usize, Vec<Tx>) {
-        let depth = depth.min(self.blocks.len() - 1);
-        let gone = self.blocks.split_off(self.blocks.len() - depth);
-        (depth, gone.into_iter().flat_map(|block| block.transactions).collect())
+    /// A block that stands on another one, wherever it is to be put.
+    pub(super) fn block_on(&mut self, height: u64, parent_hash: String, movements: Vec<Movement>) -> Block {
+        let block = BlockRef { number: height, hash: self.name(), time: self.time_of(height) };
+        let block = Block { header: BlockHeader { block, parent_hash }, movements };
+        self.known.insert(block.hash().to_owned(), block.clone());
+        block
     }
 
-    pub(super) fn reorg(&mut self, depth: usize, places: &[usize]) {
-        let (depth, orphaned) = self.shrink(depth);
-        let mut fresh = vec![Vec::new(); depth + 1];
-        for (transaction, place) in orphaned.into_iter().zip(places.iter().cycle()) {
-            if let Some(block) = fresh.get_mut(*place) {
-                block.push(transaction);
-            }
-        }
-        for transactions in fresh {
-            self.mine(transactions);
-        }
+    pub(super) fn mine(&mut self, movements: Vec<Movement>, random: &mut Random) {
+        let skipped = if self.has_empty_heights && random.chance(30) { random.between(1, 2) } else { 0 };
+        let (height, parent) = (self.head().height() + 1 + skipped, self.head().hash().to_owned());
+        let block = self.block_on(height, parent, movements);
+        self.blocks.push(block);
+        self.highest = self.highest.max(height);
     }
 
-    fn usable(&mut self) -> Result<(), SourceError> {
-        if self.failures == 0 {
-            return Ok(());
-        }
-        self.failures -= 1;
-        Err(SourceError::Unavailable("simulated".into()))
+    /// Takes the blocks above that height away and gives back what was in them.
+    pub(super) fn cut_above(&mut self, height: u64) -> Vec<Movement> {
+        let kept = self.blocks.partition_point(|block| block.height() <= height);
+        self.blocks.split_off(kept).into_iter().flat_map(|block| block.movements).collect()
+    }
+
+    /// The canonical block at that height.
+    pub(super) fn at(&self, height: u64) -> Option<&Block> {
+        at(&self.blocks, height)
     }
 }
 
-pub(super) struct Simulated(pub(super) Mutex<Chain>);
-
-#[async_trait]
-impl ChainSource for Simulated {
-    async fn head(&self) -> Result<Head, SourceError> {
-        let mut chain = self.0.lock().unwrap();
-        chain.usable()?;
-        let shown = chain.blocks.len().saturating_sub(1 + chain.lag);
-        Ok(Head { newest: chain.blocks[shown].header.clone(), finality: Final::ByDepth })
-    }
-
-    async fn header(&self, height: u64) -> Result<Option<BlockHeader>, SourceError> {
-        let mut chain = self.0.lock().unwrap();
-        chain.usable()?;
-        Ok(chain.blocks.get(usize::try_from(height).unwrap()).map(|block| block.header.clone()))
-    }
-
-    async fn block(&self, height: u64) -> Result<Option<BlockData>, SourceError> {
-        let mut chain = self.0.lock().unwrap();
-        chain.usable()?;
-        let Some(block) = chain.blocks.get(usize::try_from(height).unwrap()) else { return Ok(None) };
-        let candidate = |transaction: &Tx| Candidate {
-            transaction: transaction.hash.clone(),
-            place: Place::Value,
-            to: transaction.to.clone(),
-            from: None,
-            asset: chain.asset.clone(),
-            minor: Some(u128::from(transaction.minor)),
-        };
-        let candidates = block.transactions.iter().map(candidate).collect();
-        Ok(Some(BlockData { header: block.header.clone(), candidates }))
-    }
-
-    async fn settle(&self, block: &BlockRef, candidates: &[Candidate]) -> Result<Vec<Transfer>, SourceError> {
-        let mut chain = self.0.lock().unwrap();
-        chain.usable()?;
-        if !chain.blocks.iter().any(|known| known.header.block.hash == block.hash) {
-            return Err(SourceError::Unavailable("no such block any more".into()));
-        }
-        let transfer = |candidate: &Candidate| Transfer {
-            transaction: candidate.transaction.clone(),
-            leg: DepositLeg::Native,
-            to: candidate.to.clone(),
-            from: None,
-            asset: candidate.asset.clone(),
-            minor: candidate.minor.unwrap(),
-        };
-        Ok(candidates.iter().map(transfer).collect())
-    }
+/// The block at that height among blocks in order.
+pub(super) fn at(blocks: &[Block], height: u64) -> Option<&Block> {
+    blocks.binary_search_by_key(&height, Block::height).ok().map(|index| &blocks[index])
 }

@@ -9,13 +9,16 @@ use serde_json::json;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+use wopay_domain::deposit::{
+    self, ObserveUnmatched, UnmatchedDeposit, UnmatchedDepositCommand, UnmatchedDepositState,
+};
 use wopay_domain::payment::{
     CreatePayment, DepositReport, DepositState, LateDeposits, Payment, PaymentCommand, PaymentEvent, PaymentPolicy,
     PaymentState, PaymentStatus, PaymentTerms, decide, evolve,
 };
-use wopay_domain::{Asset, DepositKey, MerchantId, Money, PaymentId, Percentage};
+use wopay_domain::{Asset, DepositId, DepositKey, MerchantId, Money, PaymentId, Percentage};
 use wopay_eventbus::Bus;
-use wopay_eventbus::commands::ObserveDeposit;
+use wopay_eventbus::commands::{ObserveDeposit, ObserveUnmatchedDeposit};
 use wopay_testkit::eventually;
 
 use super::{SOON, fresh_address};
@@ -29,6 +32,7 @@ pub(crate) struct Book {
 #[derive(Default)]
 struct Pages {
     payments: HashMap<PaymentId, Payment>,
+    unmatched: HashMap<DepositId, UnmatchedDeposit>,
     reports: Vec<(Instant, DepositReport)>,
 }
 
@@ -86,7 +90,9 @@ impl Book {
         }
         self.pages.lock().unwrap().payments.insert(payment_id, payment);
         let detail = json!({"required_confirmations": confirmations, "chain": asset.id.chain()});
-        sqlx::query("INSERT INTO claims (kind, key, aggregate_id, detail) VALUES ('deposit:evm', $1, $2, $3)")
+        let family = if address.starts_with("0x") { "evm" } else { "solana" };
+        sqlx::query("INSERT INTO claims (kind, key, aggregate_id, detail) VALUES ('deposit:' || $1, $2, $3, $4)")
+            .bind(family)
             .bind(address)
             .bind(payment_id.to_string())
             .bind(detail)
@@ -101,6 +107,11 @@ impl Book {
         let mut consumer = bus.command_consumer("inbox");
         while let Some(batch) = token.run_until_cancelled(consumer.next_batch(100)).await {
             for delivery in batch {
+                if delivery.kind == ObserveUnmatchedDeposit::KIND {
+                    self.execute_unmatched(ObserveUnmatchedDeposit::from_body(&delivery.body).unwrap()).await;
+                    delivery.acker.ack().await;
+                    continue;
+                }
                 let command = ObserveDeposit::from_body(&delivery.body).unwrap();
                 let id = format!("{}@{}", command.report.deposit, command.report.revision);
                 assert_eq!(delivery.message_id.as_deref(), Some(id.as_str()));
@@ -113,19 +124,46 @@ impl Book {
     async fn execute(&self, command: ObserveDeposit) {
         let id = command.payment_id;
         for event in self.decide(command) {
-            sqlx::query(
-                "INSERT INTO events (position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-                 SELECT COALESCE(max(position), 0) + 1, 'payment', $1, COALESCE(max(position), 0) + 1, $2, $3, $4, '{}'
-                 FROM events",
-            )
-            .bind(id.to_string())
-            .bind(event.name())
-            .bind(wopay_domain::upcast::current_version(event.name()))
-            .bind(serde_json::to_value(&event).unwrap())
-            .execute(&self.pool)
-            .await
-            .unwrap();
+            let payload = serde_json::to_value(&event).unwrap();
+            self.write("payment", &id.to_string(), event.name(), payload).await;
         }
+    }
+
+    async fn write(&self, aggregate_type: &str, id: &str, name: &str, payload: serde_json::Value) {
+        sqlx::query(
+            "INSERT INTO events (position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+             SELECT COALESCE(max(position), 0) + 1, $5, $1, COALESCE(max(position), 0) + 1, $2, $3, $4, '{}'
+             FROM events",
+        )
+        .bind(id)
+        .bind(name)
+        .bind(wopay_domain::upcast::current_version(name))
+        .bind(payload)
+        .bind(aggregate_type)
+        .execute(&self.pool)
+        .await
+        .unwrap();
+    }
+
+    async fn execute_unmatched(&self, command: ObserveUnmatchedDeposit) {
+        let id = DepositId::of(&command.report.deposit);
+        let events = {
+            let mut pages = self.pages.lock().unwrap();
+            let deposit = pages.unmatched.entry(id).or_default();
+            let observe = ObserveUnmatched { address: command.address, report: command.report, told: None };
+            let events = deposit::decide(deposit, UnmatchedDepositCommand::Observe(Box::new(observe))).unwrap();
+            events.iter().for_each(|event| deposit::evolve(deposit, event.clone()));
+            events
+        };
+        for event in events {
+            let payload = serde_json::to_value(&event).unwrap();
+            self.write("deposit", &id.to_string(), event.name(), payload).await;
+        }
+    }
+
+    /// Every unmatched deposit that the ledger was told of.
+    pub(crate) fn unmatched(&self) -> Vec<UnmatchedDepositState> {
+        self.pages.lock().unwrap().unmatched.values().filter_map(|deposit| deposit.state().cloned()).collect()
     }
 
     fn decide(&self, command: ObserveDeposit) -> Vec<PaymentEvent> {

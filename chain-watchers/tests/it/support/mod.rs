@@ -79,10 +79,23 @@ impl World {
 
     /// Reports are published and nobody executes them yet.
     pub(crate) async fn without_inbox(options: OutboxOptions) -> Self {
+        Self::of_chain(options, Mining::OnDemand, &[]).await
+    }
+
+    /// On a chain that mines so, of an anvil with these arguments.
+    pub(crate) async fn on_chain(mining: Mining, extra_args: &[&str]) -> Self {
+        let outbox = OutboxOptions { poll_interval: Duration::from_millis(200), ..OutboxOptions::default() };
+        let mut world = Self::of_chain(outbox, mining, extra_args).await;
+        world.start_inbox().await;
+        world
+    }
+
+    async fn of_chain(options: OutboxOptions, mining: Mining, extra_args: &[&str]) -> Self {
+        let extra_args = extra_args.iter().map(|arg| (*arg).to_owned()).collect();
         let (database, nats, anvil) = tokio::join!(
             database(),
             nats(),
-            anvil(AnvilOptions { chain_id: CHAIN_ID, mining: Mining::OnDemand, ..AnvilOptions::default() })
+            anvil(AnvilOptions { chain_id: CHAIN_ID, mining, extra_args, ..AnvilOptions::default() })
         );
         let usdt = anvil.deploy_token(TokenKind::Silent, "USDT", USDT_DECIMALS).await;
         anvil.mint(&usdt, &anvil.accounts[0], usdt.whole(1_000_000)).await;
@@ -106,6 +119,7 @@ impl World {
 
     pub(crate) fn spec(&self) -> ChainSpec {
         ChainSpec {
+            min_deposits: std::collections::BTreeMap::new(),
             name: chain_name(),
             family: ChainFamily::Evm,
             chain_id: Some(CHAIN_ID),
@@ -128,7 +142,7 @@ impl World {
 
     pub(crate) fn watch_with(&self, config: &WatcherConfig) -> Watching {
         let watcher = ChainWatcher::new(config, self.pool().clone(), self.signal.clone()).unwrap();
-        Watching { status: watcher.status(), running: Running::spawn(|token| watcher.run(token)) }
+        Watching::spawn(watcher.status(), |token| watcher.run(token))
     }
 
     /// An open payment of that many whole USDT to an address of its own.
@@ -188,7 +202,23 @@ impl Drop for Running {
     }
 }
 
+impl Drop for Watching {
+    /// A test that fails says how the watcher was doing.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the watcher: {:#?}", self.health());
+        }
+    }
+}
+
 impl Watching {
+    pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(
+        status: ChainStatus,
+        work: impl FnOnce(CancellationToken) -> F,
+    ) -> Self {
+        Self { status, running: Running::spawn(work) }
+    }
+
     /// Asks it to stop and waits until it has.
     pub(crate) async fn stop(mut self) {
         self.running.token.cancel();

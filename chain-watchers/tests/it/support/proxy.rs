@@ -2,6 +2,7 @@
 //! is not told to change is the real node's answer.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -19,6 +20,10 @@ pub(crate) enum Instead {
     Json(Value),
     /// A page.
     Html(u16),
+    /// 429, with a `Retry-After` of so many seconds.
+    TooMany(Option<u64>),
+    /// The node's answer, after so long.
+    Late(Duration),
 }
 
 /// What the script is asked about a batch.
@@ -81,8 +86,8 @@ async fn forward(State(state): State<Arc<ProxyState>>, body: Bytes) -> Response 
     let Value::Array(calls) = request else {
         return match call(&state, &request).await {
             Some(Instead::Json(answer)) => axum::Json(answer).into_response(),
-            Some(Instead::Html(status)) => page(status),
-            Some(Instead::Nothing) | None => StatusCode::BAD_GATEWAY.into_response(),
+            Some(other) => other.into_response(),
+            None => StatusCode::BAD_GATEWAY.into_response(),
         };
     };
     state.calls.lock().unwrap().push(BATCH.to_owned());
@@ -90,7 +95,8 @@ async fn forward(State(state): State<Arc<ProxyState>>, body: Bytes) -> Response 
     match instead {
         Instead::Nothing => {}
         Instead::Json(other) => return axum::Json(other).into_response(),
-        Instead::Html(status) => return page(status),
+        Instead::Late(time) => tokio::time::sleep(time).await,
+        other => return other.into_response(),
     }
     let mut answers = Vec::new();
     for request in &calls {
@@ -100,8 +106,8 @@ async fn forward(State(state): State<Arc<ProxyState>>, body: Bytes) -> Response 
                 // In no order that a client may rely on.
                 answers.insert(0, answer);
             }
-            Some(Instead::Html(status)) => return page(status),
-            Some(Instead::Nothing) | None => return StatusCode::BAD_GATEWAY.into_response(),
+            Some(other) => return other.into_response(),
+            None => return StatusCode::BAD_GATEWAY.into_response(),
         }
     }
     axum::Json(answers).into_response()
@@ -115,8 +121,26 @@ async fn call(state: &ProxyState, request: &Value) -> Option<Instead> {
     let instead = (state.script.lock().unwrap())(&method, &request["params"], answer.clone());
     Some(match instead {
         Instead::Nothing => Instead::Json(answer),
+        Instead::Late(time) => {
+            tokio::time::sleep(time).await;
+            Instead::Json(answer)
+        }
         other => other,
     })
+}
+
+impl Instead {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Json(answer) => axum::Json(answer).into_response(),
+            Self::Html(status) => page(status),
+            Self::TooMany(Some(seconds)) => {
+                (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, seconds.to_string())]).into_response()
+            }
+            Self::TooMany(None) => StatusCode::TOO_MANY_REQUESTS.into_response(),
+            Self::Nothing | Self::Late(_) => StatusCode::BAD_GATEWAY.into_response(),
+        }
+    }
 }
 
 fn page(status: u16) -> Response {

@@ -6,8 +6,9 @@ use crate::chain::{BlockRef, ChainName, DepositKey, DepositLeg};
 use crate::ids::{MerchantId, PaymentId, RefundId};
 use crate::money::{Asset, AssetId, Money, Percentage};
 use crate::payment::{
-    CompleteRefund, CreatePayment, DepositReport, DepositStage, LateDeposits, Payment, PaymentCommand, PaymentError,
-    PaymentEvent, PaymentPolicy, PaymentTerms, RequestRefund, decide, evolve,
+    AssignDeposit, CompleteRefund, CreatePayment, DepositReport, DepositStage, LateDeposits, Payment, PaymentCommand,
+    PaymentError, PaymentEvent, PaymentPolicy, PaymentTerms, RefundHeldDeposit, RequestRefund, UnmatchedMoney, decide,
+    evolve,
 };
 
 pub(super) fn at(second: i64) -> DateTime<Utc> {
@@ -155,6 +156,41 @@ pub(super) fn complete_refund(number: u8) -> PaymentCommand {
 pub(super) fn cancel_refund(number: u8) -> PaymentCommand {
     let (refund_id, reason) = (refund_id(number), "asked for by mistake".to_owned());
     PaymentCommand::CancelRefund { refund_id, reason, at: at(DEADLINE + 300) }
+}
+
+impl Report {
+    /// An operator gives it to the payment, which holds it.
+    pub(super) fn assign(self) -> PaymentCommand {
+        let (reason, at) = ("the payer was late by a minute".to_owned(), at(DEADLINE + 400));
+        PaymentCommand::AssignDeposit(Box::new(AssignDeposit { deposit: self.0.deposit, unmatched: None, reason, at }))
+    }
+
+    /// An operator gives it to the payment, which may never have seen it.
+    pub(super) fn assign_unmatched(self) -> PaymentCommand {
+        let Self(report) = self;
+        PaymentCommand::AssignDeposit(Box::new(AssignDeposit {
+            deposit: report.deposit,
+            unmatched: Some(UnmatchedMoney {
+                revision: report.revision,
+                amount: report.amount,
+                from: report.from,
+                block: report.block,
+            }),
+            reason: "sent to an address of an older wallet".to_owned(),
+            at: at(DEADLINE + 500),
+        }))
+    }
+
+    /// An operator records that it was sent back.
+    pub(super) fn sent_back(self) -> PaymentCommand {
+        PaymentCommand::RefundHeldDeposit(Box::new(RefundHeldDeposit {
+            deposit: self.0.deposit,
+            transaction: "0xsentback".to_owned(),
+            network_fee: Some(Money::new(3, AssetId::native(&chain()))),
+            reason: "the payer asked for it".to_owned(),
+            at: at(DEADLINE + 600),
+        }))
+    }
 }
 
 /// Commands applied one after another.

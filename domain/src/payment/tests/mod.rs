@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests stop at the first surprise")]
 
 mod books;
+mod decisions;
 mod fixture;
 mod properties;
 mod refunds;

@@ -217,7 +217,7 @@ pub(super) fn command_with_amount(amount: impl Strategy<Value = u128>) -> impl S
         any::<u32>().prop_map(|confirmations| DepositStage::Confirmed { confirmations }),
         Just(DepositStage::Orphaned),
     ];
-    let report = (0_u32..3, amount, 0_u64..6, 0_u64..3, any::<bool>(), stage).prop_map(
+    let report = (0_u32..5, amount, 0_u64..6, 0_u64..3, any::<bool>(), stage).prop_map(
         |(number, amount, revision, block, late, stage)| {
             let time = if late { DEADLINE + 1 } else { 10 };
             let report = deposit(number, amount).revision(revision).in_block(block, time).0;
@@ -232,5 +232,10 @@ pub(super) fn command_with_amount(amount: impl Strategy<Value = u128>) -> impl S
         2 => (0_u8..4, 0_u128..200).prop_map(|(number, amount)| request_refund(number, amount)),
         1 => (0_u8..4).prop_map(complete_refund),
         1 => (0_u8..4).prop_map(cancel_refund),
+        1 => (0_u32..3).prop_map(|number| deposit(number, 1).assign()),
+        1 => (0_u32..3).prop_map(|number| deposit(number, 1).sent_back()),
+        1 => (3_u32..5, 1_u128..200, 0_u64..6).prop_map(|(number, amount, revision)| {
+            deposit(number, amount).revision(revision).assign_unmatched()
+        }),
     ]
 }

@@ -26,6 +26,15 @@ fn every_event() -> Vec<PaymentEvent> {
         complete_refund(3),
     ];
     events.extend(live(&opened(|_| {}), &refunded));
+    let decided = [
+        Expire { at: at(DEADLINE) },
+        deposit(4, 100).late().confirmed(),
+        deposit(5, 7).late().confirmed(),
+        deposit(4, 100).assign(),
+        deposit(5, 7).sent_back(),
+        deposit(6, 9).assign_unmatched(),
+    ];
+    events.extend(live(&opened(hold_late), &decided));
     events
 }
 
@@ -107,7 +116,9 @@ fn every_event_took_effect_when_what_it_speaks_of_happened() {
     for event in every_event() {
         let json = serde_json::to_value(&event).unwrap();
         let fields = &json[event.name()];
-        let expected = [&fields["block"]["time"], &fields["at"], &fields["created_at"]];
+        // A decision about money took effect when it was made, whenever the money came.
+        let block_time = if event.name() == "DepositAssigned" { &fields["at"] } else { &fields["block"]["time"] };
+        let expected = [block_time, &fields["at"], &fields["created_at"]];
         let expected = expected.into_iter().find(|time| time.is_string()).unwrap();
         assert_eq!(&serde_json::json!(effective_at(&LedgerEvent::Payment(event.clone()))), expected, "{json}");
     }

@@ -8,6 +8,8 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::access::AccessKeyEvent;
+use crate::chains::ChainEvent;
+use crate::deposit::UnmatchedDepositEvent;
 use crate::envelope::{LedgerEvent, decode};
 use crate::merchant::MerchantEvent;
 use crate::payment::PaymentEvent;
@@ -16,10 +18,12 @@ use crate::upcast::{current_version, versions};
 /// Payment events as they were before there were versions: bare payloads of 1.0.
 const FIRST_PAYMENTS: &str = include_str!("../../payment/tests/events-1.0.jsonl");
 /// By aggregate type, lines of `{"event_version": …, "payload": …}`.
-const GOLDEN: [(&str, &str); 3] = [
+const GOLDEN: [(&str, &str); 5] = [
     ("payment", include_str!("../../payment/tests/events-1.1.jsonl")),
     ("merchant", include_str!("../golden/merchant.jsonl")),
     ("access_key", include_str!("../golden/access_key.jsonl")),
+    ("chain", include_str!("../golden/chain.jsonl")),
+    ("deposit", include_str!("../golden/deposit.jsonl")),
 ];
 
 #[derive(Deserialize)]
@@ -56,7 +60,14 @@ fn types<E: DeserializeOwned>() -> Vec<String> {
 fn every_version_ever_written_has_a_line() {
     let shown: BTreeSet<_> =
         lines().iter().map(|(_, version, payload)| (name(payload).to_owned(), version.clone())).collect();
-    let types = [types::<PaymentEvent>(), types::<MerchantEvent>(), types::<AccessKeyEvent>()].concat();
+    let types = [
+        types::<PaymentEvent>(),
+        types::<MerchantEvent>(),
+        types::<AccessKeyEvent>(),
+        types::<ChainEvent>(),
+        types::<UnmatchedDepositEvent>(),
+    ]
+    .concat();
     assert!(types.len() > 20, "{types:?}");
     let written: BTreeSet<_> = types
         .iter()
@@ -75,6 +86,8 @@ fn every_line_is_read_and_the_current_ones_are_written_so() {
                 LedgerEvent::Payment(event) => serde_json::to_string(&event),
                 LedgerEvent::Merchant(event) => serde_json::to_string(&event),
                 LedgerEvent::Access(event) => serde_json::to_string(&event),
+                LedgerEvent::Chain(event) => serde_json::to_string(&event),
+                LedgerEvent::Deposit(event) => serde_json::to_string(&event),
             };
             assert_eq!(written.unwrap(), payload);
         }

@@ -1,6 +1,7 @@
 //! Merchants, payers and blocks, by number.
 
 use uuid::Uuid;
+use wopay_domain::deposit::{ObserveUnmatched, UnmatchedDepositCommand};
 use wopay_domain::money::Percentage;
 use wopay_domain::payment::{
     CreatePayment, DepositReport, DepositStage, LateDeposits, PaymentCommand, PaymentPolicy, PaymentTerms,
@@ -86,6 +87,12 @@ pub(crate) fn report(
     let deposit = DepositKey { chain: chain(), transaction: tx_hash(transaction), leg: DepositLeg::Log(leg) };
     let at = block.time;
     DepositReport { deposit, revision, amount, from: Some("0xpayer".to_owned()), block, stage, at }
+}
+
+/// Tells the ledger of money that no payment claims.
+pub(crate) fn unmatched(report: DepositReport) -> UnmatchedDepositCommand {
+    let address = "0xnobodys".to_owned();
+    UnmatchedDepositCommand::Observe(Box::new(ObserveUnmatched { address, report, told: None }))
 }
 
 /// Pays a payment in full, confirmed, in one transaction.

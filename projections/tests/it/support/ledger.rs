@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use sqlx::PgPool;
+use wopay_domain::deposit::{self, UnmatchedDeposit, UnmatchedDepositCommand, UnmatchedDepositError};
 use wopay_domain::merchant::{self, Merchant, MerchantCommand, MerchantError};
 use wopay_domain::payment::{self, Payment, PaymentCommand, PaymentError};
-use wopay_domain::{LedgerEvent, MerchantId, Metadata, PaymentId, RecordedEvent, SecretRef, upcast};
+use wopay_domain::{DepositId, LedgerEvent, MerchantId, Metadata, PaymentId, RecordedEvent, SecretRef, upcast};
 use wopay_eventbus::{EventHandler, HandlerError, checkpoint, log};
 use wopay_projections::{FOLLOWER, Profile, ProfileError, Profiles, Projections};
 use wopay_testkit::TestDatabase;
@@ -26,6 +27,7 @@ impl Profiles for NoProfiles {
 pub(crate) struct Book {
     pub(crate) payments: BTreeMap<PaymentId, (Payment, i64)>,
     pub(crate) merchants: BTreeMap<MerchantId, (Merchant, i64)>,
+    pub(crate) deposits: BTreeMap<DepositId, (UnmatchedDeposit, i64)>,
     unwritten: Vec<(&'static str, String, i64, LedgerEvent)>,
 }
 
@@ -38,6 +40,22 @@ impl Book {
             *sequence += 1;
             payment::evolve(state, event.clone());
             self.unwritten.push((payment::AGGREGATE_TYPE, id.to_string(), *sequence, LedgerEvent::Payment(event)));
+        }
+        Ok(count)
+    }
+
+    pub(crate) fn deposit(
+        &mut self,
+        id: DepositId,
+        command: UnmatchedDepositCommand,
+    ) -> Result<usize, UnmatchedDepositError> {
+        let (state, sequence) = self.deposits.entry(id).or_default();
+        let events = deposit::decide(state, command)?;
+        let count = events.len();
+        for event in events {
+            *sequence += 1;
+            deposit::evolve(state, event.clone());
+            self.unwritten.push((deposit::AGGREGATE_TYPE, id.to_string(), *sequence, LedgerEvent::Deposit(event)));
         }
         Ok(count)
     }
@@ -114,6 +132,8 @@ impl TestLedger {
                 LedgerEvent::Payment(event) => (event.name(), serde_json::to_string(event).unwrap()),
                 LedgerEvent::Merchant(event) => (event.name(), serde_json::to_string(event).unwrap()),
                 LedgerEvent::Access(event) => (event.name(), serde_json::to_string(event).unwrap()),
+                LedgerEvent::Chain(event) => (event.name(), serde_json::to_string(event).unwrap()),
+                LedgerEvent::Deposit(event) => (event.name(), serde_json::to_string(event).unwrap()),
             };
             names.push(name);
             versions.push(upcast::current_version(name));

@@ -6,7 +6,7 @@ mod ledger;
 mod snapshot;
 mod steps;
 
-pub(crate) use actors::{asset, at, block, create, merchant_id, native, report, settle, tx_hash};
+pub(crate) use actors::{asset, at, block, create, merchant_id, native, report, settle, tx_hash, unmatched};
 pub(crate) use expect::assert_projected;
 pub(crate) use ledger::{NoProfiles, TestLedger, project_once};
 pub(crate) use snapshot::{clear, index_names, snapshot};

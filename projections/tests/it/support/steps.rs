@@ -3,8 +3,12 @@
 use proptest::prelude::*;
 use uuid::Uuid;
 use wopay_domain::merchant::{MerchantCommand, MerchantPolicy, RegisterMerchant};
-use wopay_domain::payment::{CompleteRefund, DepositStage, LateDeposits, PaymentCommand, RequestRefund};
-use wopay_domain::{ApiKeyId, Money, PaymentId, RefundId, SecretRef, Timestamp};
+use wopay_domain::deposit::{AssignUnmatched, ObserveUnmatched, RefundUnmatched, UnmatchedDepositCommand};
+use wopay_domain::payment::{
+    AssignDeposit, CompleteRefund, DepositStage, LateDeposits, PaymentCommand, RefundHeldDeposit, RequestRefund,
+    UnmatchedMoney,
+};
+use wopay_domain::{ApiKeyId, DepositId, Money, PaymentId, RefundId, SecretRef, Timestamp};
 
 use super::actors::{asset, at, block, create, merchant_id, native, report};
 use super::ledger::Book;
@@ -22,6 +26,10 @@ pub(crate) enum Step {
     Expire { payment: u8 },
     Cancel { payment: u8 },
     Refund { payment: u8, refund: u8, act: RefundAct },
+    /// An operator decides about a deposit of a payment.
+    Decide { payment: u8, deposit: u8, back: bool },
+    /// Money that no payment claims: reported, and decided about. `stage` as of a deposit, 3 assigned, 4 sent back.
+    Unmatched { deposit: u8, block: u8, stage: u8, revision: u8, payment: u8 },
     IssueKey { merchant: u8, key: u8 },
     RevokeKey { merchant: u8, key: u8 },
     Webhook { merchant: u8, url: Option<u8> },
@@ -52,6 +60,11 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => payment().prop_map(|payment| Step::Cancel { payment }),
         5 => (payment(), 0_u8..3, refund_act())
             .prop_map(|(payment, refund, act)| Step::Refund { payment, refund, act }),
+        2 => (payment(), 0_u8..4, any::<bool>())
+            .prop_map(|(payment, deposit, back)| Step::Decide { payment, deposit, back }),
+        4 => (0_u8..3, 0_u8..3, 0_u8..5, 0_u8..12, payment()).prop_map(|(deposit, block, stage, revision, payment)| {
+            Step::Unmatched { deposit, block, stage, revision, payment }
+        }),
         1 => (merchant(), 0_u8..3).prop_map(|(merchant, key)| Step::IssueKey { merchant, key }),
         1 => (merchant(), 0_u8..3).prop_map(|(merchant, key)| Step::RevokeKey { merchant, key }),
         1 => (merchant(), prop::option::of(0_u8..3)).prop_map(|(merchant, url)| Step::Webhook { merchant, url }),
@@ -116,6 +129,8 @@ fn take(book: &mut Book, second: u32, step: Step) {
             book.payment(payment_id(payment), PaymentCommand::Cancel { at: now }).ok();
         }
         Step::Refund { payment, refund, act } => take_refund(book, now, (payment, refund), act),
+        Step::Decide { payment, deposit, back } => take_decision(book, now, (payment, deposit), back),
+        Step::Unmatched { .. } => take_unmatched(book, now, step),
         merchant_step => take_merchant(book, second, merchant_step),
     }
 }
@@ -141,6 +156,71 @@ fn take_refund(book: &mut Book, at: Timestamp, (payment, refund): (u8, u8), act:
     book.payment(payment_id(payment), command).ok();
 }
 
+fn take_decision(book: &mut Book, at: Timestamp, (payment, deposit): (u8, u8), back: bool) {
+    let key = (u32::from(deposit), u32::from(payment));
+    let deposit = report(key, 0, Money::new(1, asset().id), block(0, 0), DepositStage::Orphaned).deposit;
+    let reason = "so it was decided".to_owned();
+    let command = if back {
+        let (transaction, network_fee) = ("0xback".to_owned(), Some(Money::new(3, native())));
+        PaymentCommand::RefundHeldDeposit(Box::new(RefundHeldDeposit { deposit, transaction, network_fee, reason, at }))
+    } else {
+        PaymentCommand::AssignDeposit(Box::new(AssignDeposit { deposit, unmatched: None, reason, at }))
+    };
+    book.payment(payment_id(payment), command).ok();
+}
+
+/// As the write side does it: a payment that money was assigned to is told of everything first.
+fn take_unmatched(book: &mut Book, at: Timestamp, step: Step) {
+    let Step::Unmatched { deposit, block: number, stage, revision, payment } = step else { return };
+    let kind = if stage == 1 { DepositStage::Confirmed { confirmations: 12 } } else { DepositStage::Orphaned };
+    let amount = Money::new(200_000 + u128::from(number), asset().id);
+    let mut report = report((u32::from(deposit), 77), u64::from(revision) + 1, amount, block(BLOCKS[usize::from(number)], 0), kind);
+    report.at = at;
+    let id = DepositId::of(&report.deposit);
+    let reason = "so it was decided".to_owned();
+    match stage {
+        3 => {
+            let exists = book.payments.get(&payment_id(payment)).is_some_and(|(payment, _)| payment.state().is_some());
+            let payment_id = payment_id(payment);
+            let assign = UnmatchedDepositCommand::Assign(AssignUnmatched { payment_id, reason, at });
+            if exists && book.deposit(id, assign).is_ok() {
+                tell(book, id);
+            }
+        }
+        4 => {
+            let transaction = format!("0xback{deposit}");
+            let refund = RefundUnmatched { transaction, network_fee: None, reason, at };
+            book.deposit(id, UnmatchedDepositCommand::Refund(Box::new(refund))).ok();
+        }
+        _ => {
+            let told = tell(book, id);
+            let observe = PaymentCommand::ObserveDeposit(Box::new(report.clone()));
+            if let Some(payment) = told {
+                book.payment(payment, observe).ok();
+            }
+            let address = "0xnobodys".to_owned();
+            let observe = ObserveUnmatched { address, report, told };
+            book.deposit(id, UnmatchedDepositCommand::Observe(Box::new(observe))).ok();
+        }
+    }
+}
+
+/// Tells a payment of the money that was assigned to it.
+fn tell(book: &mut Book, id: DepositId) -> Option<PaymentId> {
+    let state = book.deposits.get(&id)?.0.state()?.clone();
+    let payment = state.assigned_to()?;
+    let unmatched = UnmatchedMoney {
+        revision: state.revision,
+        amount: state.amount,
+        from: state.from,
+        block: state.block,
+    };
+    let (reason, at) = ("so it was decided".to_owned(), state.recorded_at);
+    let assign = AssignDeposit { deposit: state.deposit, unmatched: Some(unmatched), reason, at };
+    book.payment(payment, PaymentCommand::AssignDeposit(Box::new(assign))).ok();
+    Some(payment)
+}
+
 fn take_merchant(book: &mut Book, second: u32, step: Step) {
     let now = at(second);
     let key_id =
@@ -161,7 +241,8 @@ fn take_merchant(book: &mut Book, second: u32, step: Step) {
         }
         Step::Suspend { merchant } => (merchant, MerchantCommand::Suspend { reason: "risk".to_owned(), at: now }),
         Step::Reinstate { merchant } => (merchant, MerchantCommand::Reinstate { at: now }),
-        Step::Open { .. } | Step::Deposit { .. } | Step::Expire { .. } | Step::Cancel { .. } | Step::Refund { .. } => {
+        Step::Open { .. } | Step::Deposit { .. } | Step::Expire { .. } | Step::Cancel { .. } | Step::Refund { .. }
+        | Step::Decide { .. } | Step::Unmatched { .. } => {
             return;
         }
     };

@@ -3,9 +3,13 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
+import { minorUnits } from './amounts.mjs';
 import { freePort } from './net.mjs';
 import { until } from './print.mjs';
 import { start, stop } from './processes.mjs';
+
+/// Confirmations that payments on these chains ask for.
+const CONFIRMATIONS = 3;
 
 const repository = new URL('..', import.meta.url).pathname;
 const token = JSON.parse(readFileSync(join(repository, 'testkit/contracts/build/TestToken.json'), 'utf8'));
@@ -27,12 +31,12 @@ function constructorArguments(symbol, decimals) {
   return word(64) + word(decimals) + word(symbol.length) + text;
 }
 
-export class Chain {
+export class EvmChain {
   static async start({ name, chainId, decimals, blockSeconds, native }) {
     const port = await freePort();
     const args = ['--port', port, '--chain-id', chainId, '--block-time', blockSeconds, '--silent', '--accounts', 3];
     const child = start(anvilBinary(), args, { stdio: 'ignore' });
-    const chain = new Chain({ name, chainId, decimals, native, url: `http://127.0.0.1:${port}`, child });
+    const chain = new EvmChain({ name, chainId, decimals, native, url: `http://127.0.0.1:${port}`, child });
     await until(`${name}'s node to answer`, () => {
       if (child.hasEnded) throw new Error(child.hasEnded);
       return chain.rpc('eth_chainId').catch(() => undefined);
@@ -81,15 +85,36 @@ export class Chain {
     return receipt;
   }
 
-  /// Sends `minor` units of the token or the native coin; answers with the receipt once it is in a block.
-  pay({ to, minor, currency }) {
-    if (currency === this.native) return this.#mined({ from: this.payer, to, value: `0x${minor.toString(16)}` });
-    const data = `0x${token.selectors['transfer(address,uint256)']}${word(to)}${word(minor)}`;
-    return this.#mined({ from: this.payer, to: this.token, data });
+  /// The chain's table in wopay's configuration.
+  table() {
+    return `
+[chains.${this.name}]
+kind = "evm"
+chain_id = ${this.chainId}
+rpc = ["${this.url}"]
+finality = { mode = "depth", confirmations = ${CONFIRMATIONS} }
+native = { symbol = "${this.native}", decimals = 18 }
+poll_interval_ms = 100
+[[chains.${this.name}.tokens]]
+symbol = "USDT"
+contract = "${this.token}"
+decimals = ${this.decimals}
+`;
   }
 
-  /// Resolves with the wall-clock time (ms) at which a block of this height was first to be seen.
-  blockSeenAt(height) {
+  /// Pays a part of a payment; answers with the transaction and its block, once it is in one.
+  async pay({ payment, amount }) {
+    const { payment_address: to, currency } = payment;
+    const minor = minorUnits(amount, this.#decimalsOf(currency));
+    const receipt = await this.#mined(currency === this.native
+      ? { from: this.payer, to, value: `0x${minor.toString(16)}` }
+      : { from: this.payer, to: this.token, data: `0x${token.selectors['transfer(address,uint256)']}${word(to)}${word(minor)}` });
+    return { transaction: receipt.transactionHash, block: Number(receipt.blockNumber) };
+  }
+
+  /// Resolves with the wall-clock time (ms) at which what is in this block was first deep enough.
+  settledAt(block) {
+    const height = block + CONFIRMATIONS - 1;
     return until(`${this.name}'s block ${height}`, async () => {
       const head = Number(await this.rpc('eth_blockNumber'));
       return head >= height ? Date.now() : undefined;
@@ -104,7 +129,7 @@ export class Chain {
     }, { everyMs: 50 });
   }
 
-  decimalsOf(currency) {
+  #decimalsOf(currency) {
     return currency === this.native ? 18 : this.decimals;
   }
 

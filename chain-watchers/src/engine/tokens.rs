@@ -1,0 +1,140 @@
+//! Tokens that are added while a watcher runs.
+//!
+//! A token is taken between two steps: the source is made anew with it, asked for its head (which makes it compare the
+//! token's code and decimals with the nodes), and put in place of the old one. Then, under the cursor's lock, it is noted
+//! that the token is watched from the block after the cursor. Others take payments in it only from then on, so no money
+//! can stand in a block that was processed without looking for it.
+//!
+//! Several watchers may share a chain. One that has not taken a noted token yet does not move the cursor, and a token
+//! that the nodes refuse is not taken: the chain goes on without it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sqlx::PgConnection;
+use tokio::sync::watch;
+use tracing::{debug, error, info};
+use wopay_domain::Asset;
+use wopay_eventbus::begin;
+
+use super::error::WatchError;
+use super::store::{self, StoreError};
+use super::{ChainWatcher, with_causes};
+use crate::config::{ConfigError, WatcherConfig};
+use crate::source::{ChainSource, SourceError};
+
+/// After this long, a token that was refused is tried again.
+const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+
+/// Makes the source of a chain from what is to be watched.
+pub(super) type MakeSource = Box<dyn Fn(&WatcherConfig) -> Result<Arc<dyn ChainSource>, ConfigError> + Send + Sync>;
+
+/// What a watcher is to look for besides what it was configured with. A cheap clone.
+#[derive(Clone, Debug, Default)]
+pub struct AddedTokens(watch::Sender<Vec<Asset>>);
+
+impl AddedTokens {
+    /// All of them; the watcher takes those that are new before its next block. A token is never given up again.
+    pub fn set(&self, tokens: Vec<Asset>) {
+        self.0.send_replace(tokens);
+    }
+}
+
+/// What became of the added tokens so far.
+pub(super) struct Tokens {
+    wanted: AddedTokens,
+    /// With the configured assets and those that were taken.
+    config: WatcherConfig,
+    /// `None`: the source cannot be made anew.
+    make: Option<MakeSource>,
+    taken: Vec<Asset>,
+    is_noted: bool,
+    refused: Vec<(Asset, Instant)>,
+}
+
+impl Tokens {
+    pub(super) fn new(config: &WatcherConfig, make: Option<MakeSource>) -> Self {
+        let (config, wanted) = (config.clone(), AddedTokens::default());
+        Self { wanted, config, make, taken: Vec::new(), is_noted: true, refused: Vec::new() }
+    }
+
+    /// The tokens to be tried now.
+    fn new_ones(&mut self) -> Vec<Asset> {
+        self.refused.retain(|(_, at)| at.elapsed() < REFUSED_PAUSE);
+        let known = &self.config.chain.assets;
+        let is_new = |token: &&Asset| {
+            known.iter().all(|known| known.id != token.id) && self.refused.iter().all(|(refused, _)| refused != *token)
+        };
+        self.wanted.0.borrow().iter().filter(is_new).cloned().collect()
+    }
+}
+
+impl ChainWatcher {
+    /// A handle on what is watched besides the configured assets.
+    #[must_use]
+    pub fn added_tokens(&self) -> AddedTokens {
+        self.tokens.wanted.clone()
+    }
+
+    /// Takes the tokens that were added since the last step, one by one.
+    pub(super) async fn take_tokens(&mut self) {
+        for token in self.tokens.new_ones() {
+            let mut config = self.tokens.config.clone();
+            config.chain.assets.push(token.clone());
+            match self.try_source(&config).await {
+                Ok(source) => {
+                    info!(chain = %self.settings.chain, token = %token.id, symbol = token.symbol, "watching one more token");
+                    self.source = source;
+                    self.settings.least.insert(token.id.clone(), config.chain.min_deposit(&token.id));
+                    self.tokens.config = config;
+                    self.tokens.taken.push(token);
+                    self.tokens.is_noted = false;
+                }
+                Err(SourceError::Refused { reason }) => {
+                    error!(chain = %self.settings.chain, token = %token.id, reason, "a token that was added is NOT watched");
+                    self.tokens.refused.push((token, Instant::now()));
+                }
+                // The next step asks again, and says so if the chain cannot be read at all.
+                Err(SourceError::Unavailable(failure)) => {
+                    debug!(chain = %self.settings.chain, reason = with_causes(&*failure), "no token is taken now");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn try_source(&self, config: &WatcherConfig) -> Result<Arc<dyn ChainSource>, SourceError> {
+        let refused = |reason: String| SourceError::Refused { reason };
+        let make = self.tokens.make.as_ref();
+        let make = make.ok_or_else(|| refused("its source takes no tokens at run time".to_owned()))?;
+        let source = make(config).map_err(|error| refused(error.to_string()))?;
+        source.head().await.map(|_| source)
+    }
+
+    /// Notes from which block the taken tokens are watched, and tells so. Before the chain's first block there is nothing
+    /// to note: what is watched then is watched from its beginning.
+    pub(super) async fn note_tokens(&mut self) -> Result<(), WatchError> {
+        if self.tokens.is_noted {
+            return Ok(());
+        }
+        let chain = &self.settings.chain;
+        let mut tx = begin(&self.pool).await?;
+        let Some(cursor) = store::lock_cursor(&mut tx, chain).await? else { return Ok(()) };
+        let assets: Vec<&str> = self.tokens.taken.iter().map(|token| token.id.as_str()).collect();
+        store::note_watched(&mut tx, chain, &assets, cursor.height.saturating_add(1)).await?;
+        tx.commit().await?;
+        self.tokens.is_noted = true;
+        Ok(())
+    }
+
+    /// Whether a token is noted as watched that this watcher does not look for. Asked under the cursor's lock.
+    pub(super) async fn misses_tokens(&self, conn: &mut PgConnection) -> Result<bool, StoreError> {
+        let noted = store::watched(conn, &self.settings.chain).await?;
+        let missing =
+            noted.iter().find(|noted| self.settings.least.keys().all(|known| known.as_str() != noted.as_str()));
+        if let Some(token) = missing {
+            info!(chain = %self.settings.chain, token, "waiting to be told of a token that others watch");
+        }
+        Ok(missing.is_some())
+    }
+}

@@ -1,0 +1,110 @@
+//! Steps of watchers, taken apart: a step stops at every question to a node, where another watcher may go on or the
+//! process may die; and it may die while any of its statements is on its way to the database.
+//!
+//! When a step is to die is a number of questions and statements, never of polls or of time: those differ from run to run.
+//! A statement that was on its way is carried out by the database, also if it is the commit.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+use wopay_chain_watchers::Progress;
+
+thread_local! {
+    static STATEMENTS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Counts the statements that were carried out on this thread: the driver logs each.
+pub(super) struct StatementCount;
+
+impl Subscriber for StatementCount {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "sqlx::query"
+    }
+
+    fn event(&self, _: &Event<'_>) {
+        STATEMENTS.set(STATEMENTS.get() + 1);
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+/// Where a step waits until it may go on.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    /// Somebody has just come to the gate.
+    reached: AtomicBool,
+}
+
+impl Gate {
+    /// Forgets who came.
+    pub(super) fn open(&self) {
+        self.reached.store(false, Ordering::Relaxed);
+    }
+
+    /// Stops once.
+    pub(super) async fn pass(&self) {
+        let mut stopped = false;
+        poll_fn(|context| {
+            if stopped {
+                return Poll::Ready(());
+            }
+            stopped = true;
+            self.reached.store(true, Ordering::Relaxed);
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// How far a step came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Came {
+    /// To its end.
+    Through(Progress),
+    /// To a question to a node.
+    ToTheGate,
+    /// To where it is to die.
+    ToItsDeath,
+}
+
+/// Lets a step go on until it ends, asks a node, or has asked and written so often that it is to die; `None` lives for
+/// ever.
+pub(super) async fn go_on<F>(mut step: Pin<&mut F>, gate: &Gate, life: &mut Option<u64>) -> Came
+where
+    F: Future<Output = Progress>,
+{
+    poll_fn(|context| {
+        let before = STATEMENTS.get();
+        let poll = step.as_mut().poll(context);
+        let is_at_gate = gate.reached.swap(false, Ordering::Relaxed);
+        let spent = STATEMENTS.get() - before + u64::from(is_at_gate);
+        let is_over = match life {
+            Some(left) => {
+                let is_over = *left < spent;
+                *left = left.saturating_sub(spent);
+                is_over
+            }
+            None => false,
+        };
+        match poll {
+            Poll::Ready(progress) => Poll::Ready(Came::Through(progress)),
+            Poll::Pending if is_over => Poll::Ready(Came::ToItsDeath),
+            Poll::Pending if is_at_gate => Poll::Ready(Came::ToTheGate),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}

@@ -1,0 +1,133 @@
+//! What must be true of every world: while it lives, and once it has settled.
+
+use std::collections::BTreeSet;
+
+use wopay_domain::deposit::UnmatchedDeposit;
+use wopay_domain::payment::{DepositStage, DepositState};
+use wopay_eventbus::ObserveDeposit;
+
+use super::chain::Movement;
+use super::store::{self, Stored};
+use super::world::World;
+
+impl World {
+    /// A report is about to be executed: if it credits money, it may.
+    pub(super) fn credit(&mut self, command: &ObserveDeposit) {
+        let report = &command.report;
+        let DepositStage::Confirmed { confirmations } = report.stage else { return };
+        let payer = self.payers.iter().find(|payer| payer.id == command.payment_id).unwrap();
+        assert!(confirmations >= payer.confirmations, "credited after {confirmations} confirmations: {report:?}");
+        let told = self.nodes().told_final;
+        assert!(!self.plan.tells_final || report.block.number <= told, "credited above {told}: {report:?}");
+        self.credits.push(report.clone());
+    }
+
+    /// The world has settled. Returns the greatest id of a report.
+    pub(super) async fn judge(&self) -> i64 {
+        let stored = store::stored(&self.pool, &self.plan).await;
+        self.judge_blocks(&stored);
+        self.judge_deposits(&stored);
+        self.judge_payments(&stored);
+        self.judge_credits();
+        stored.last_report
+    }
+
+    /// The stored chain is the canonical one, without a gap.
+    fn judge_blocks(&self, stored: &Stored) {
+        let nodes = self.nodes();
+        let head = nodes.chain.head();
+        let (height, hash, _) = &stored.cursor;
+        assert_eq!((*height, hash.as_str()), (head.height(), head.hash()), "the cursor stands at the head");
+        let (height, hash, finalized) = &stored.head;
+        assert_eq!((*height, hash.as_str()), (head.height(), head.hash()), "the published head is the head");
+        assert_eq!(*finalized, self.plan.tells_final.then_some(nodes.chain.finalized), "what is final is published");
+        // Where heights can be empty, watching may begin on what the first block says it stands on.
+        let is_begun_on = |height| self.plan.has_empty_heights() && height == stored.cursor.2;
+        for (height, hash, parent) in stored.blocks.iter().filter(|(height, ..)| !is_begun_on(*height)) {
+            let canonical = nodes.chain.at(*height).map(|block| (block.hash(), block.header.parent_hash.as_str()));
+            assert_eq!(canonical, Some((hash.as_str(), parent.as_str())), "the stored block {height} is canonical");
+        }
+        let kept: BTreeSet<u64> = stored.blocks.iter().map(|(height, ..)| *height).collect();
+        let lowest = head.height().saturating_sub(self.plan.window).max(stored.cursor.2);
+        for block in nodes.chain.blocks.iter().filter(|block| block.height() > lowest) {
+            assert!(kept.contains(&block.height()), "the window holds block {}", block.height());
+        }
+    }
+
+    /// Everything that the canonical chain brought to our addresses is recorded, confirmed, and nothing else.
+    fn judge_deposits(&self, stored: &Stored) {
+        let mut found = BTreeSet::new();
+        for (transaction, leg, address, minor, block, stage, is_claimed) in &stored.deposits {
+            let payer = self.payers.iter().find(|payer| payer.address == *address).unwrap();
+            // What was confirmed before a payment claimed its address stays nobody's until an operator decides.
+            let may_be_nobodys = payer.first_at.is_none();
+            assert!(*is_claimed == payer.claimed || (may_be_nobodys && !*is_claimed), "{transaction} is its payment's");
+            assert_eq!(stage, "confirmed", "{transaction}");
+            found.insert((transaction.as_str(), leg.clone(), address.as_str(), *minor, block.as_str()));
+        }
+        self.compare("recorded", &found, stored.cursor.2, |_| true);
+    }
+
+    /// Payments, and the list of what is nobody's, hold exactly what the canonical chain brought, confirmed, and once.
+    fn judge_payments(&self, stored: &Stored) {
+        for payer in &self.payers {
+            let state = payer.payment.state().unwrap();
+            let mut found = BTreeSet::new();
+            for (key, deposit) in state.deposits.iter().filter(|(_, deposit)| deposit.is_live()) {
+                assert_eq!(deposit.state, DepositState::Confirmed, "{key}");
+                let minor = u64::try_from(deposit.amount.minor()).unwrap();
+                let leg = key.to_string().splitn(3, ':').nth(2).unwrap().to_owned();
+                let (transaction, block) = (key.transaction.as_str(), deposit.block.hash.as_str());
+                found.insert((transaction, leg, payer.address.as_str(), minor, block));
+            }
+            let unmatched = self.unmatched.values().filter_map(UnmatchedDeposit::state);
+            for state in unmatched.filter(|state| state.is_live && state.address == payer.address) {
+                let minor = u64::try_from(state.amount.minor()).unwrap();
+                let leg = state.deposit.to_string().splitn(3, ':').nth(2).unwrap().to_owned();
+                let (transaction, block) = (state.deposit.transaction.as_str(), state.block.hash.as_str());
+                let is_new = found.insert((transaction, leg, payer.address.as_str(), minor, block));
+                assert!(is_new && payer.first_at.is_none(), "{} counts twice", state.deposit);
+            }
+            self.compare("credited", &found, stored.cursor.2, |movement| movement.to == payer.address);
+        }
+    }
+
+    /// What is found is canonical, and what is canonical is found (up to where watching began it only may be).
+    fn compare(
+        &self,
+        what: &str,
+        found: &BTreeSet<(&str, String, &str, u64, &str)>,
+        base: u64,
+        concerns: impl Fn(&Movement) -> bool,
+    ) {
+        let nodes = self.nodes();
+        let mut canonical = BTreeSet::new();
+        for block in &nodes.chain.blocks {
+            for movement in block.movements.iter().filter(|movement| movement.succeeded && concerns(movement)) {
+                let Some(payer) = self.payers.iter().find(|payer| payer.address == movement.to) else { continue };
+                let leg = match &movement.leg {
+                    wopay_domain::DepositLeg::Native => "native".to_owned(),
+                    wopay_domain::DepositLeg::Log(number) => format!("log:{number}"),
+                    wopay_domain::DepositLeg::Trace(path) => format!("trace:{path}"),
+                    wopay_domain::DepositLeg::Account(account) => format!("account:{account}"),
+                };
+                let entry = (movement.transaction.as_str(), leg, movement.to.as_str(), movement.minor, block.hash());
+                let is_looked_for = payer.first_at.is_some_and(|at| at <= block.header.block.time);
+                let is_due = block.height() > base || (is_looked_for && self.plan.start_block.is_none());
+                assert!(!is_due || found.contains(&entry), "not {what}: {movement:?} in block {}", block.height());
+                canonical.insert(entry);
+            }
+        }
+        let invented: Vec<_> = found.difference(&canonical).collect();
+        assert!(invented.is_empty(), "{what}, but not canonical: {invented:?}");
+    }
+
+    /// Where the chain says what is final, nothing was ever credited that was not.
+    fn judge_credits(&self) {
+        let nodes = self.nodes();
+        for report in self.credits.iter().filter(|_| self.plan.tells_final) {
+            let canonical = nodes.chain.at(report.block.number).map(super::chain::Block::hash);
+            assert_eq!(canonical, Some(report.block.hash.as_str()), "credited what was not final: {report:?}");
+        }
+    }
+}

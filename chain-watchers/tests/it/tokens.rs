@@ -1,0 +1,91 @@
+//! Tokens that are added while watchers run: from which block they are watched, and what watchers do that were not told.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use wopay_chain_watchers::{ChainWatcher, Progress};
+use wopay_domain::payment::PaymentStatus;
+use wopay_domain::{Asset, AssetId};
+use wopay_testkit::{Token, TokenKind};
+
+use crate::support::{World, chain_name};
+
+fn asset(token: &Token, decimals: u8) -> Asset {
+    let id = AssetId::token(&chain_name(), &token.address).unwrap();
+    Asset { id, symbol: "USDC".to_owned(), decimals }
+}
+
+fn watcher(world: &World) -> ChainWatcher {
+    ChainWatcher::new(&world.config(), world.pool().clone(), world.signal.clone()).unwrap()
+}
+
+/// Steps until there is nothing to do.
+async fn settle(watcher: &mut ChainWatcher) {
+    for _ in 0..100 {
+        match watcher.advance_once().await {
+            Progress::Again => {}
+            Progress::Idle => return,
+            other => panic!("{other:?}: {:?}", watcher.status().health()),
+        }
+    }
+    panic!("always something to do");
+}
+
+async fn noted(pool: &PgPool) -> Vec<(String, i64)> {
+    sqlx::query_as("SELECT asset, from_block FROM watched_assets").fetch_all(pool).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_added_token_is_watched_from_the_next_block_by_every_watcher() {
+    let world = World::new().await;
+    let usdc = world.anvil.deploy_token(TokenKind::Silent, "USDC", 6).await;
+    let payer = world.anvil.accounts[0].clone();
+    world.anvil.mint(&usdc, &payer, usdc.whole(1_000)).await;
+    let (mut told, mut not_told) = (watcher(&world), watcher(&world));
+    settle(&mut told).await;
+    settle(&mut not_told).await;
+
+    let asset = asset(&usdc, 6);
+    told.added_tokens().set(vec![asset.clone()]);
+    settle(&mut told).await;
+    let next = i64::try_from(world.anvil.height().await + 1).unwrap();
+    assert_eq!(noted(world.pool()).await, [(asset.id.to_string(), next)]);
+
+    // Others take payments from now on, so nobody may step over money in the token.
+    let (payment, address) = world.book.open(&asset, usdc.whole(5), 1, Duration::from_secs(3600)).await;
+    world.anvil.transfer(&usdc, &payer, &address, usdc.whole(5)).await;
+    let before = world.cursor().await;
+    settle(&mut not_told).await;
+    assert_eq!(world.cursor().await, before, "a watcher that was not told of the token has moved the cursor");
+    settle(&mut told).await;
+    world.book.until_status(payment, PaymentStatus::Completed).await;
+
+    not_told.added_tokens().set(vec![asset.clone()]);
+    let (second, address) = world.book.open(&asset, usdc.whole(7), 1, Duration::from_secs(3600)).await;
+    world.anvil.transfer(&usdc, &payer, &address, usdc.whole(7)).await;
+    settle(&mut not_told).await;
+    world.book.until_status(second, PaymentStatus::Completed).await;
+    assert_eq!(noted(world.pool()).await.len(), 1);
+
+    // After a restart the watcher is told before its first step, and takes the token before its first block.
+    let (third, address) = world.book.open(&asset, usdc.whole(9), 1, Duration::from_secs(3600)).await;
+    world.anvil.transfer(&usdc, &payer, &address, usdc.whole(9)).await;
+    let mut restarted = watcher(&world);
+    restarted.added_tokens().set(vec![asset]);
+    settle(&mut restarted).await;
+    world.book.until_status(third, PaymentStatus::Completed).await;
+}
+
+#[tokio::test]
+async fn a_token_that_the_node_describes_otherwise_is_not_watched_and_the_chain_goes_on() {
+    let world = World::new().await;
+    let usdc = world.anvil.deploy_token(TokenKind::Silent, "USDC", 6).await;
+    let mut watcher = watcher(&world);
+    watcher.added_tokens().set(vec![asset(&usdc, 18)]);
+    settle(&mut watcher).await;
+    let (payment, address) = world.payment(100, 1).await;
+    world.pay(&address, 100).await;
+    settle(&mut watcher).await;
+    world.book.until_status(payment, PaymentStatus::Completed).await;
+    assert_eq!(noted(world.pool()).await, []);
+}

@@ -1,0 +1,102 @@
+//! Which events follow from a command.
+
+use super::command::{AddToken, ChainCommand};
+use super::error::ChainError;
+use super::event::{ChainEvent, ChainPaused, ChainResumed, TokenAdded, TokenPaused, TokenResumed};
+use super::state::Chain;
+use crate::ChainName;
+use crate::money::{Asset, AssetId, MAX_DECIMALS};
+
+/// The longest reason, in characters.
+pub const REASON_CHARS_MAX: usize = 255;
+/// The longest symbol, in bytes.
+pub const SYMBOL_BYTES_MAX: usize = 10;
+
+/// The events that follow from a command, none if it changes nothing.
+///
+/// # Errors
+/// When the command contradicts the state; then nothing follows.
+pub fn decide(chain: &Chain, command: ChainCommand) -> Result<Vec<ChainEvent>, ChainError> {
+    match command {
+        ChainCommand::AddToken(add) => add_token(chain, add),
+        ChainCommand::Pause { chain: name, reason, at } => {
+            let reason = checked_reason(reason)?;
+            let is_new = chain.paused.as_ref().is_none_or(|pause| pause.reason != reason);
+            Ok(if_so(is_new, || ChainEvent::ChainPaused(ChainPaused { chain: name, reason, at })))
+        }
+        ChainCommand::Resume { chain: name, at } => {
+            Ok(if_so(chain.paused.is_some(), || ChainEvent::ChainResumed(ChainResumed { chain: name, at })))
+        }
+        ChainCommand::PauseToken { chain: name, asset, reason, at } => {
+            let reason = checked_reason(reason)?;
+            check_belongs(&name, &asset)?;
+            let is_new = chain.paused_assets.get(&asset).is_none_or(|pause| pause.reason != reason);
+            Ok(if_so(is_new, || ChainEvent::TokenPaused(TokenPaused { chain: name, asset, reason, at })))
+        }
+        ChainCommand::ResumeToken { chain: name, asset, at } => {
+            check_belongs(&name, &asset)?;
+            let is_paused = chain.paused_assets.contains_key(&asset);
+            Ok(if_so(is_paused, || ChainEvent::TokenResumed(TokenResumed { chain: name, asset, at })))
+        }
+    }
+}
+
+fn if_so(wanted: bool, event: impl FnOnce() -> ChainEvent) -> Vec<ChainEvent> {
+    wanted.then(event).into_iter().collect()
+}
+
+fn add_token(chain: &Chain, add: AddToken) -> Result<Vec<ChainEvent>, ChainError> {
+    let AddToken { chain: name, token, configured, at } = add;
+    check_belongs(&name, &token.id)?;
+    if token.id.contract().is_none() {
+        return Err(ChainError::NotAToken { chain: name, asset: token.id });
+    }
+    if !is_symbol(&token.symbol) {
+        return Err(ChainError::Symbol { symbol: token.symbol });
+    }
+    if token.decimals > MAX_DECIMALS {
+        return Err(ChainError::Decimals { decimals: token.decimals });
+    }
+    let mut known = configured.iter().chain(chain.added.iter().map(|added| &added.token));
+    if let Some(same) = known.clone().find(|known| known.id == token.id) {
+        return check_same(same, &token).map(|()| Vec::new());
+    }
+    if let Some(other) = known.find(|known| known.symbol.eq_ignore_ascii_case(&token.symbol)) {
+        return Err(ChainError::SymbolTaken { symbol: token.symbol, holder: other.id.clone() });
+    }
+    Ok(vec![ChainEvent::TokenAdded(TokenAdded { chain: name, token, at })])
+}
+
+/// A token that is accepted already stays what it is.
+fn check_same(known: &Asset, token: &Asset) -> Result<(), ChainError> {
+    if known.decimals != token.decimals {
+        return Err(ChainError::OtherDecimals { asset: known.id.clone(), decimals: known.decimals });
+    }
+    if known.symbol != token.symbol {
+        return Err(ChainError::OtherSymbol { asset: known.id.clone(), symbol: known.symbol.clone() });
+    }
+    Ok(())
+}
+
+fn check_belongs(chain: &ChainName, asset: &AssetId) -> Result<(), ChainError> {
+    if asset.chain() == chain.as_str() {
+        Ok(())
+    } else {
+        Err(ChainError::NotAToken { chain: chain.clone(), asset: asset.clone() })
+    }
+}
+
+fn checked_reason(reason: String) -> Result<String, ChainError> {
+    let sized = (1..=REASON_CHARS_MAX).contains(&reason.chars().count());
+    if sized && !reason.trim().is_empty() && !reason.chars().any(char::is_control) {
+        Ok(reason)
+    } else {
+        Err(ChainError::Reason)
+    }
+}
+
+/// Whether an asset can be called so.
+#[must_use]
+pub fn is_symbol(text: &str) -> bool {
+    (1..=SYMBOL_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}

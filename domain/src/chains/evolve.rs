@@ -1,0 +1,24 @@
+//! Folding events into the state. Never fails: what was recorded happened.
+
+use super::event::ChainEvent;
+use super::state::{AddedToken, Chain, Pause};
+
+/// Folds one event into the chain.
+pub fn evolve(chain: &mut Chain, event: ChainEvent) {
+    match event {
+        ChainEvent::ChainPaused(paused) => chain.paused = Some(Pause { reason: paused.reason, since: paused.at }),
+        ChainEvent::ChainResumed(_) => chain.paused = None,
+        ChainEvent::TokenAdded(added) => {
+            let known = chain.added.iter().any(|known| known.token.id == added.token.id);
+            if !known {
+                chain.added.push(AddedToken { token: added.token, at: added.at });
+            }
+        }
+        ChainEvent::TokenPaused(paused) => {
+            chain.paused_assets.insert(paused.asset, Pause { reason: paused.reason, since: paused.at });
+        }
+        ChainEvent::TokenResumed(resumed) => {
+            chain.paused_assets.remove(&resumed.asset);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+#![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
+
+use chrono::DateTime;
+
+use super::{AddToken, Chain, ChainCommand, ChainError, ChainEvent, REASON_CHARS_MAX, decide, evolve};
+use crate::money::{Asset, AssetId};
+use crate::{ChainName, Timestamp};
+
+const USDT: &str = "0x55d398326f99059ff775485246999027b3197955";
+const OTHER: &str = "0x8ac76a51cc950d9822d68b83fe1ad97b32cd580d";
+
+fn at(second: i64) -> Timestamp {
+    DateTime::from_timestamp(1_700_000_000 + second, 0).unwrap()
+}
+
+fn bsc() -> ChainName {
+    "bsc".parse().unwrap()
+}
+
+fn token(contract: &str, symbol: &str, decimals: u8) -> Asset {
+    Asset { id: AssetId::token(&bsc(), contract).unwrap(), symbol: symbol.to_owned(), decimals }
+}
+
+fn native() -> Asset {
+    Asset { id: AssetId::native(&bsc()), symbol: "BNB".to_owned(), decimals: 18 }
+}
+
+fn add(token: Asset) -> ChainCommand {
+    add_beside(token, vec![native()])
+}
+
+fn add_beside(token: Asset, configured: Vec<Asset>) -> ChainCommand {
+    ChainCommand::AddToken(AddToken { chain: bsc(), token, configured, at: at(0) })
+}
+
+fn pause(reason: &str) -> ChainCommand {
+    ChainCommand::Pause { chain: bsc(), reason: reason.to_owned(), at: at(1) }
+}
+
+fn pause_token(asset: AssetId, reason: &str) -> ChainCommand {
+    ChainCommand::PauseToken { chain: bsc(), asset, reason: reason.to_owned(), at: at(2) }
+}
+
+fn resume() -> ChainCommand {
+    ChainCommand::Resume { chain: bsc(), at: at(3) }
+}
+
+fn resume_token(asset: AssetId) -> ChainCommand {
+    ChainCommand::ResumeToken { chain: bsc(), asset, at: at(4) }
+}
+
+/// Applies the commands; the names of the events of the last one.
+fn when(commands: Vec<ChainCommand>) -> (Chain, Result<Vec<&'static str>, ChainError>) {
+    let mut chain = Chain::default();
+    let mut last = Ok(Vec::new());
+    for command in commands {
+        last = decide(&chain, command).map(|events| {
+            let names = events.iter().map(ChainEvent::name).collect();
+            events.into_iter().for_each(|event| evolve(&mut chain, event));
+            names
+        });
+    }
+    (chain, last)
+}
+
+#[test]
+fn a_token_is_added_once() {
+    let usdt = token(USDT, "USDT", 18);
+    let (chain, events) = when(vec![add(usdt.clone())]);
+    assert_eq!(events, Ok(vec!["TokenAdded"]));
+    assert_eq!(chain.added[0].token, usdt);
+    let (again, events) = when(vec![add(usdt.clone()), add(usdt.clone())]);
+    assert_eq!((again, events), (chain, Ok(vec![])));
+    assert_eq!(when(vec![add_beside(usdt.clone(), vec![usdt])]).1, Ok(vec![]), "it is in the configuration");
+}
+
+#[test]
+fn a_token_keeps_its_symbol_and_its_decimals() {
+    let usdt = token(USDT, "USDT", 18);
+    let (asset, symbol) = (usdt.id.clone(), "USDT".to_owned());
+    let other_symbol = Err(ChainError::OtherSymbol { asset: asset.clone(), symbol });
+    let other_decimals = Err(ChainError::OtherDecimals { asset, decimals: 18 });
+    assert_eq!(when(vec![add(usdt.clone()), add(token(USDT, "BSC-USD", 18))]).1, other_symbol);
+    assert_eq!(when(vec![add(usdt.clone()), add(token(USDT, "USDT", 6))]).1, other_decimals);
+    assert_eq!(when(vec![add_beside(token(USDT, "USDT", 6), vec![usdt])]).1, other_decimals);
+}
+
+#[test]
+fn a_symbol_names_one_asset() {
+    let usdt = token(USDT, "USDT", 18);
+    let taken = |symbol: &str, holder: &Asset| {
+        Err(ChainError::SymbolTaken { symbol: symbol.to_owned(), holder: holder.id.clone() })
+    };
+    assert_eq!(when(vec![add(usdt.clone()), add(token(OTHER, "usdt", 18))]).1, taken("usdt", &usdt));
+    assert_eq!(when(vec![add(token(OTHER, "bnb", 18))]).1, taken("bnb", &native()));
+}
+
+#[test]
+fn what_is_no_token_of_the_chain_is_refused() {
+    let elsewhere = Asset { id: format!("ethereum/{USDT}").parse().unwrap(), ..token(USDT, "USDT", 18) };
+    assert!(matches!(when(vec![add(elsewhere.clone())]).1, Err(ChainError::NotAToken { .. })));
+    assert!(matches!(when(vec![add(native())]).1, Err(ChainError::NotAToken { .. })));
+    assert!(matches!(when(vec![pause_token(elsewhere.id.clone(), "x")]).1, Err(ChainError::NotAToken { .. })));
+    assert!(matches!(when(vec![resume_token(elsewhere.id)]).1, Err(ChainError::NotAToken { .. })));
+    for symbol in ["", "ELEVENCHARS", "US DT", "ÜSD"] {
+        assert!(matches!(when(vec![add(token(USDT, symbol, 18))]).1, Err(ChainError::Symbol { .. })), "{symbol}");
+    }
+    assert_eq!(when(vec![add(token(USDT, "USDT", 39))]).1, Err(ChainError::Decimals { decimals: 39 }));
+}
+
+#[test]
+fn a_chain_is_paused_and_resumed() {
+    let (chain, events) = when(vec![pause("upgrade")]);
+    assert_eq!(events, Ok(vec!["ChainPaused"]));
+    assert_eq!(chain.paused.unwrap().reason, "upgrade");
+    assert_eq!(when(vec![pause("upgrade"), pause("upgrade")]).1, Ok(vec![]));
+    assert_eq!(when(vec![pause("upgrade"), pause("attack")]).1, Ok(vec!["ChainPaused"]), "another reason is news");
+    assert_eq!(when(vec![resume()]).1, Ok(vec![]));
+    let (chain, events) = when(vec![pause("upgrade"), resume()]);
+    assert_eq!((chain, events), (Chain::default(), Ok(vec!["ChainResumed"])));
+}
+
+#[test]
+fn an_asset_is_paused_and_resumed_by_itself() {
+    for asset in [native().id, token(USDT, "USDT", 18).id] {
+        let (chain, events) = when(vec![pause_token(asset.clone(), "depeg")]);
+        assert_eq!(events, Ok(vec!["TokenPaused"]));
+        assert!(chain.paused.is_none() && chain.paused_assets.contains_key(&asset));
+        assert_eq!(when(vec![pause_token(asset.clone(), "depeg"), pause_token(asset.clone(), "depeg")]).1, Ok(vec![]));
+        let (chain, events) = when(vec![pause_token(asset.clone(), "depeg"), pause("x"), resume_token(asset.clone())]);
+        assert_eq!(events, Ok(vec!["TokenResumed"]));
+        assert!(chain.paused.is_some() && chain.paused_assets.is_empty());
+        assert_eq!(when(vec![resume_token(asset)]).1, Ok(vec![]));
+    }
+}
+
+#[test]
+fn a_reason_is_short_and_printable() {
+    for reason in ["", " ", "a\nb", &"x".repeat(REASON_CHARS_MAX + 1)] {
+        assert_eq!(when(vec![pause(reason)]).1, Err(ChainError::Reason), "{reason:?}");
+        assert_eq!(when(vec![pause_token(native().id, reason)]).1, Err(ChainError::Reason), "{reason:?}");
+    }
+}
+
+/// The shapes of version 1.0, which stay readable for ever: the golden file has them.
+#[test]
+fn events_are_written_as_the_golden_file_says() {
+    let usdt = token(USDT, "USDT", 18);
+    let commands = [
+        add(usdt.clone()),
+        pause("node upgrade"),
+        resume(),
+        pause_token(usdt.id.clone(), "depeg"),
+        resume_token(usdt.id),
+    ];
+    let mut chain = Chain::default();
+    let mut written = Vec::new();
+    for command in commands {
+        for event in decide(&chain, command).unwrap() {
+            written.push(format!(r#"{{"event_version":"1.0","payload":{}}}"#, serde_json::to_string(&event).unwrap()));
+            evolve(&mut chain, event);
+        }
+    }
+    let golden: Vec<&str> = include_str!("../upcast/golden/chain.jsonl").lines().collect();
+    assert_eq!(written, golden);
+}

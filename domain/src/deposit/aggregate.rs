@@ -1,0 +1,33 @@
+//! The `cqrs_es::Aggregate` of an unmatched deposit: a thin shell over [`decide`] and [`evolve`].
+
+use cqrs_es::Aggregate;
+use cqrs_es::event_sink::EventSink;
+
+use super::{
+    AGGREGATE_TYPE, UnmatchedDeposit, UnmatchedDepositCommand, UnmatchedDepositError, UnmatchedDepositEvent, decide,
+    evolve,
+};
+
+impl Aggregate for UnmatchedDeposit {
+    const TYPE: &'static str = AGGREGATE_TYPE;
+    type Command = UnmatchedDepositCommand;
+    type Event = UnmatchedDepositEvent;
+    type Error = UnmatchedDepositError;
+    type Services = ();
+
+    async fn handle(
+        &mut self,
+        command: Self::Command,
+        (): &Self::Services,
+        sink: &EventSink<Self>,
+    ) -> Result<(), Self::Error> {
+        for event in decide(self, command)? {
+            sink.write(event, self).await;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, event: Self::Event) {
+        evolve(self, event);
+    }
+}

@@ -1,0 +1,108 @@
+//! The list of odd money: each deposit once, where it stands.
+
+use uuid::Uuid;
+use wopay_domain::deposit::{RefundUnmatched, UnmatchedDepositCommand};
+use wopay_domain::payment::{AssignDeposit, DepositStage, LateDeposits, PaymentCommand};
+use wopay_domain::{DepositId, Money, PaymentId, Timestamp};
+use wopay_projections::deposits::{DepositFilter, DepositState, OddDeposit, dust, list};
+use wopay_projections::{Cursor, MinorTotal};
+
+use crate::support::{TestLedger, asset, at, block, create, merchant_id, report, unmatched};
+
+const CONFIRMED: DepositStage = DepositStage::Confirmed { confirmations: 12 };
+
+async fn watched(ledger: &TestLedger, transaction: &str, kind: &str, minor: i64, time: Timestamp) {
+    sqlx::query(
+        "INSERT INTO deposit_observations (chain, tx_hash, leg, address, asset, amount_minor, block_number, block_hash,
+                                           block_time, stage, kind)
+         VALUES ('ethereum', $1, 'native', '0xours', $2, $3, 1, '0xb', $4, 'confirmed', $5)",
+    )
+    .bind(transaction)
+    .bind(asset().id.as_str())
+    .bind(minor)
+    .bind(time)
+    .bind(kind)
+    .execute(&ledger.pool)
+    .await
+    .unwrap();
+}
+
+async fn of_state(ledger: &TestLedger, state: DepositState) -> Vec<OddDeposit> {
+    let filter = DepositFilter { states: vec![state], ..DepositFilter::default() };
+    list(&ledger.pool, &filter, None, 100).await.unwrap().items
+}
+
+/// A payment with one late deposit that is held, one unmatched deposit, and what the watchers keep.
+async fn odd_world() -> TestLedger {
+    let mut ledger = TestLedger::new().await;
+    let id = PaymentId::from_uuid(Uuid::from_u128(1));
+    let mut terms = create(id, merchant_id(0), "late", 1_000, at(0));
+    terms.terms.policy.late_deposits = LateDeposits::Hold;
+    terms.terms.expires_at = block(1, 0).time;
+    terms.at = terms.terms.expires_at - std::time::Duration::from_secs(1);
+    ledger.book.payment(id, PaymentCommand::Create(Box::new(terms))).unwrap();
+    let held = report((1, 0), 1, Money::new(1_000, asset().id), block(9, 0), CONFIRMED);
+    ledger.book.payment(id, PaymentCommand::ObserveDeposit(Box::new(held))).unwrap();
+    let stray = report((2, 0), 1, Money::new(500, asset().id), block(8, 0), CONFIRMED);
+    ledger.book.deposit(DepositId::of(&stray.deposit), unmatched(stray)).unwrap();
+    ledger.project().await;
+    watched(&ledger, "0xd1", "dust", 3, block(2, 0).time).await;
+    watched(&ledger, "0xd2", "dust", 4, block(3, 0).time).await;
+    watched(&ledger, "0xd3", "unknown_token", 9, block(4, 0).time).await;
+    ledger
+}
+
+#[tokio::test]
+async fn each_deposit_is_listed_once_in_its_state_and_dust_is_summed() {
+    let ledger = odd_world().await;
+    let all = list(&ledger.pool, &DepositFilter::default(), None, 100).await.unwrap();
+    assert_eq!(all.as_of_position, 5);
+    let states: Vec<_> = all.items.iter().map(|deposit| (deposit.state.as_str(), deposit.amount)).collect();
+    let total = MinorTotal::from;
+    assert_eq!(states, [
+        ("held", total(1_000)), ("unmatched", total(500)), ("unknown_token", total(9)), ("dust", total(4)), ("dust", total(3)),
+    ]);
+    assert_eq!(all.items[0].hold_reason.as_deref(), Some("late"));
+    assert_eq!(all.items[1].id, DepositId::of(&all.items[1].deposit.parse().unwrap()).as_uuid());
+    assert_eq!(all.items[3].id, DepositId::of(&all.items[3].deposit.parse().unwrap()).as_uuid());
+    let sums = dust(&ledger.pool).await.unwrap().value;
+    let sums: Vec<_> = sums.iter().map(|sum| (sum.state.as_str(), sum.count, sum.amount)).collect();
+    assert_eq!(sums, [("dust", 2, total(7)), ("unknown_token", 1, total(9))]);
+}
+
+#[tokio::test]
+async fn pages_give_every_deposit_once() {
+    let ledger = odd_world().await;
+    let (mut seen, mut after): (Vec<String>, Option<Cursor>) = (Vec::new(), None);
+    loop {
+        let page = list(&ledger.pool, &DepositFilter::default(), after.as_ref(), 2).await.unwrap();
+        seen.extend(page.items.into_iter().map(|deposit| deposit.deposit));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let whole = list(&ledger.pool, &DepositFilter::default(), None, 100).await.unwrap();
+    assert_eq!(seen, whole.items.into_iter().map(|deposit| deposit.deposit).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_decision_moves_a_deposit_to_its_state_with_its_reason() {
+    let mut ledger = odd_world().await;
+    let id = PaymentId::from_uuid(Uuid::from_u128(1));
+    let held = report((1, 0), 1, Money::new(1_000, asset().id), block(9, 0), CONFIRMED).deposit;
+    let assign = AssignDeposit { deposit: held, unmatched: None, reason: "a minute late".to_owned(), at: at(90) };
+    ledger.book.payment(id, PaymentCommand::AssignDeposit(Box::new(assign))).unwrap();
+    let stray = report((2, 0), 1, Money::new(500, asset().id), block(8, 0), CONFIRMED).deposit;
+    let refund = RefundUnmatched {
+        transaction: "0xback".to_owned(), network_fee: None, reason: "nobody's".to_owned(), at: at(91),
+    };
+    ledger.book.deposit(DepositId::of(&stray), UnmatchedDepositCommand::Refund(Box::new(refund))).unwrap();
+    ledger.project().await;
+    assert!(of_state(&ledger, DepositState::Held).await.is_empty());
+    assert!(of_state(&ledger, DepositState::Unmatched).await.is_empty());
+    let [assigned] = &of_state(&ledger, DepositState::Assigned).await[..] else { panic!("one") };
+    assert_eq!((assigned.payment_id, assigned.decision_reason.as_deref()), (Some(id), Some("a minute late")));
+    let [refunded] = &of_state(&ledger, DepositState::Refunded).await[..] else { panic!("one") };
+    assert_eq!(refunded.decision_transaction.as_deref(), Some("0xback"));
+}
