@@ -145,12 +145,13 @@ impl ChainWatcher {
             let what = format!("the cursor at {} is not a stored block", cursor.height);
             return Err(WatchError::Contradiction { what });
         }
-        let top = store::blocks_between(&self.pool, chain, cursor.height, cursor.height, 1).await?;
-        if head.newest.block.number < cursor.height || self.newest_in_common(&top).await?.is_none() {
+        // Nodes of such chains keep a few days and answer all else with an error. The links of the blocks that follow say
+        // whether the cursor is still theirs.
+        if self.source.has_empty_heights() {
             return Ok(());
         }
-        // Nodes of such chains keep a few days and answer all else with an error.
-        if self.source.has_empty_heights() {
+        let top = store::blocks_between(&self.pool, chain, cursor.height, cursor.height, 1).await?;
+        if head.newest.block.number < cursor.height || self.newest_in_common(&top).await?.is_none() {
             return Ok(());
         }
         let locators = store::blocks_between(&self.pool, chain, 0, lowest.saturating_sub(1), LOCATORS_CHECKED).await?;
