@@ -53,13 +53,13 @@ impl Checks {
             Ok(Err(_)) => Some("Postgres refuses".to_owned()),
             Err(_) => Some("Postgres does not answer".to_owned()),
         };
-        Check { name: "postgres".to_owned(), ready: detail.is_none(), detail }
+        Check { name: "postgres".to_owned(), ready: detail.is_none(), critical: true, detail }
     }
 
     /// NATS is worth knowing about; without it followers poll Postgres, so work goes on.
     fn nats(&self) -> Check {
         let detail = (!self.bus.is_connected()).then(|| "not connected: followers poll Postgres".to_owned());
-        Check { name: "nats".to_owned(), ready: true, detail }
+        Check { name: "nats".to_owned(), ready: true, critical: false, detail }
     }
 }
 
@@ -69,7 +69,7 @@ impl Readiness for Checks {
         let mut checks = vec![self.postgres().await, self.nats()];
         checks.extend(self.read_side.iter().map(read_side));
         checks.extend(self.followers.iter().map(follower));
-        checks.extend(self.chains.iter().map(chain));
+        checks.extend(chains(&self.chains));
         checks.extend(self.sealer.iter().map(sealer));
         checks
     }
@@ -78,26 +78,40 @@ impl Readiness for Checks {
 fn follower(status: &FollowerStatus) -> Check {
     let name = format!("follower:{}", status.name());
     match status.poisoned() {
-        Some(reason) => Check { name, ready: false, detail: Some(reason) },
-        None if status.has_started() => Check { name, ready: true, detail: Some(format!("lag {}", status.lag())) },
-        None => Check { name, ready: false, detail: Some("starting".to_owned()) },
+        Some(reason) => Check { name, ready: false, critical: true, detail: Some(reason) },
+        None if status.has_started() => {
+            Check { name, ready: true, critical: true, detail: Some(format!("lag {}", status.lag())) }
+        }
+        None => Check { name, ready: false, critical: true, detail: Some("starting".to_owned()) },
     }
 }
 
 /// Rows of an older version answer requests meanwhile, and nothing new reaches them.
 fn read_side(status: &ReadSide) -> Check {
     let detail = status.waiting();
-    Check { name: "read models".to_owned(), ready: detail.is_none(), detail }
+    Check { name: "read models".to_owned(), ready: detail.is_none(), critical: true, detail }
 }
 
-/// A chain that is halted or refused needs a person. One whose node is away or behind is only late: others are served
-/// meanwhile.
-fn chain(status: &ChainStatus) -> Check {
-    let health = status.health();
+/// Every chain. One that is halted or refused needs a person, and is no reason to keep work from the others: only when
+/// none is left, this process has nothing to do.
+fn chains(statuses: &[ChainStatus]) -> Vec<Check> {
+    let mut checks: Vec<Check> = statuses.iter().map(|status| chain(&status.health())).collect();
+    if checks.iter().any(|check| check.ready) {
+        // Those that are starting are waited for, unless something keeps them from it.
+        for (check, status) in checks.iter_mut().zip(statuses) {
+            let health = status.health();
+            check.critical = health.state == ChainState::Starting && health.last_error.is_none();
+        }
+    }
+    checks
+}
+
+/// A chain whose node is away or behind is only late.
+fn chain(health: &ChainHealth) -> Check {
     let name = format!("chain:{}", health.chain);
-    let troubles = chain_troubles(&health);
-    let (ready, detail) = match health.state {
-        ChainState::Starting => (false, health.last_error.unwrap_or_else(|| "starting".to_owned())),
+    let troubles = chain_troubles(health);
+    let (ready, detail) = match &health.state {
+        ChainState::Starting => (false, health.last_error.clone().unwrap_or_else(|| "starting".to_owned())),
         ChainState::Following { height, head } => (true, format!("height {height} of {head}{troubles}")),
         ChainState::Behind { height, head, reason } => {
             (true, format!("behind at height {height} of {head}: {reason}{troubles}"))
@@ -105,7 +119,7 @@ fn chain(status: &ChainStatus) -> Check {
         ChainState::Halted { reason } => (false, format!("halted: {reason}")),
         ChainState::Refused { reason } => (false, format!("refused: {reason}")),
     };
-    Check { name, ready, detail: Some(detail) }
+    Check { name, ready, critical: true, detail: Some(detail) }
 }
 
 /// What goes on beside: an error, deposits that are held, endpoints that are not as they should be.
@@ -127,5 +141,5 @@ fn sealer(status: &SealerStatus) -> Check {
         SealState::Refused { reason } => (false, format!("refused: {reason}")),
         SealState::Failing { reason } => (false, reason),
     };
-    Check { name: "audit".to_owned(), ready, detail: Some(detail) }
+    Check { name: "audit".to_owned(), ready, critical: true, detail: Some(detail) }
 }

@@ -20,6 +20,9 @@ pub struct Check {
     pub name: String,
     /// Whether it is there.
     pub ready: bool,
+    /// Whether this process should get no work without it. What is not critical is shown and no more.
+    #[serde(skip)]
+    pub critical: bool,
     /// What is wrong, or worth knowing. No secrets: whoever reaches the port reads it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -28,7 +31,7 @@ pub struct Check {
 /// Says whether this process should get work.
 #[async_trait]
 pub trait Readiness: Send + Sync + 'static {
-    /// Everything that was looked at; ready when all of it is. Must answer within a second or so, and bound its own
+    /// Everything that was looked at; ready when all that is critical is. Must answer within a second or so, and bound its own
     /// waiting.
     async fn checks(&self) -> Vec<Check>;
 }
@@ -50,8 +53,9 @@ struct ReadyBody {
 
 /// The three routes, to be merged with [`router`](crate::router()) or served alone.
 ///
-/// `/livez` says that the process turns its event loop; `/readyz` is 200 with all checks when every one passes,
-/// and otherwise the problem `not_ready` (503), whose `errors` are those that do not; `/metrics` is what `render_metrics` writes.
+/// `/livez` says that the process turns its event loop; `/readyz` is 200 with all checks when every critical one passes
+/// (its `status` is `ready`, or `degraded` when another does not), and otherwise the problem `not_ready` (503), whose
+/// `errors` are those that do not; `/metrics` is what `render_metrics` writes.
 pub fn health_router(readiness: Arc<dyn Readiness>, render_metrics: RenderMetrics) -> Router {
     let probe = |path| EdgeLayer::new(path, Loudness::Debug);
     Router::new()
@@ -67,8 +71,9 @@ async fn alive() -> &'static str {
 
 async fn ready(State(health): State<Health>) -> Result<Json<ReadyBody>, Problem> {
     let checks = health.readiness.checks().await;
-    if checks.iter().all(|check| check.ready) {
-        return Ok(Json(ReadyBody { status: "ready", checks }));
+    if checks.iter().all(|check| check.ready || !check.critical) {
+        let status = if checks.iter().all(|check| check.ready) { "ready" } else { "degraded" };
+        return Ok(Json(ReadyBody { status, checks }));
     }
     let missing = checks.into_iter().filter(|check| !check.ready);
     let error = |check: Check| FieldError::new(check.name, "not_ready", check.detail.unwrap_or_default());

@@ -67,8 +67,8 @@ impl Readiness for Fixed {
     async fn checks(&self) -> Vec<Check> {
         let detail = Some("7 behind".to_owned());
         vec![
-            Check { name: "postgres".to_owned(), ready: true, detail: None },
-            Check { name: "follower:projections".to_owned(), ready: self.0, detail },
+            Check { name: "postgres".to_owned(), ready: true, critical: true, detail: None },
+            Check { name: "follower:projections".to_owned(), ready: self.0, critical: true, detail },
         ]
     }
 }

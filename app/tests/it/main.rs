@@ -10,6 +10,7 @@ mod crash;
 mod forget;
 mod gateway;
 mod house;
+mod nodes;
 mod odd;
 mod payment;
 mod private;

@@ -9,12 +9,14 @@ use wopay_testkit::{Mining, eventually};
 use crate::shop::{CONFIRMATIONS, PATIENCE, Shop, id_and_address};
 
 /// How many read models there are.
-const MODELS: usize = 5;
+const MODELS: usize = 6;
 
 /// Every read model's rows as text, in a fixed order.
 pub(crate) async fn rows(pool: &sqlx::PgPool) -> Vec<String> {
     let mut rows = Vec::new();
-    for table in ["merchants", "payments", "blockchain_transactions", "account_balances", "ledger_postings"] {
+    let tables =
+        ["merchants", "payments", "blockchain_transactions", "unmatched_deposits", "account_balances", "ledger_postings"];
+    for table in tables {
         let sql = format!("SELECT '{table} ' || t::text FROM {table} AS t ORDER BY 1");
         rows.extend(sqlx::query_scalar::<_, String>(&sql).fetch_all(pool).await.unwrap());
     }
