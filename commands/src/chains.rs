@@ -6,17 +6,19 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
-use wopay_domain::chain::DecimalsDiffer;
+use wopay_domain::catalog::{DecimalsDiffer, Watched};
 use wopay_domain::chains::{Chain, ChainCommand, ChainError};
-use wopay_domain::{AssetId, ChainCatalog, ChainName, Metadata};
+use wopay_domain::{AssetId, ChainCatalog, ChainName, ChainSpec, Metadata};
 
 use crate::error::{ExecuteError, LoadError};
 use crate::ledger::{Executed, Ledger};
 use crate::merchant_changes::MerchantChange;
-use crate::store::{chain_ids, watched_assets};
+use crate::store::{begun_chains, chain_ids, watched_assets};
 
 /// Whatever was told or missed, the catalogue is read again after this long.
 const READ_AT_LEAST_EVERY: Duration = Duration::from_secs(15);
+/// … and after this long while a watcher is to begin: of that a chain's first one tells nobody.
+const READ_WHILE_AWAITED: Duration = Duration::from_millis(500);
 
 impl Ledger {
     /// Executes a command of a chain; one that changes nothing is a success without a position. Tries again, a bounded
@@ -63,7 +65,8 @@ impl Ledger {
     /// When the ledger cannot be read, or contradicts the configuration.
     pub async fn catalog(&self, configured: &ChainCatalog) -> Result<ChainCatalog, CatalogError> {
         let changes = self.chains().await?;
-        let watched = self.watched_assets().await?.into_keys().collect::<BTreeSet<_>>();
+        let assets = self.watched_assets().await?.into_keys().collect();
+        let watched = Watched { assets, chains: self.begun_chains().await? };
         Ok(configured.with_changes(&changes, &watched)?)
     }
 
@@ -74,6 +77,15 @@ impl Ledger {
     pub async fn watched_assets(&self) -> Result<BTreeMap<AssetId, i64>, LoadError> {
         let rows = watched_assets(&self.shared.pool).await.map_err(|error| LoadError::Database(error.into()))?;
         rows.into_iter().map(|(asset, from)| Ok((asset.parse().map_err(corrupt)?, from))).collect()
+    }
+
+    /// The chains of which a watcher has begun: it has a cursor, so nothing from there on goes unseen.
+    ///
+    /// # Errors
+    /// When the database cannot be read or understood.
+    pub async fn begun_chains(&self) -> Result<BTreeSet<ChainName>, LoadError> {
+        let names = begun_chains(&self.shared.pool).await.map_err(|error| LoadError::Database(error.into()))?;
+        names.into_iter().map(|name| name.parse().map_err(corrupt)).collect()
     }
 }
 
@@ -96,7 +108,7 @@ pub enum CatalogError {
 /// keeps it up with the ledger.
 #[derive(Clone, Debug)]
 pub struct LiveCatalog {
-    configured: Arc<ChainCatalog>,
+    configured: watch::Sender<Arc<ChainCatalog>>,
     now: watch::Sender<Arc<ChainCatalog>>,
     changed: Arc<Notify>,
 }
@@ -106,13 +118,20 @@ impl LiveCatalog {
     #[must_use]
     pub fn new(configured: Arc<ChainCatalog>) -> Self {
         let now = watch::Sender::new(Arc::clone(&configured));
-        Self { configured, now, changed: Arc::new(Notify::new()) }
+        Self { configured: watch::Sender::new(configured), now, changed: Arc::new(Notify::new()) }
     }
 
     /// What the configuration says, without what was changed at run time.
     #[must_use]
-    pub fn configured(&self) -> &ChainCatalog {
-        &self.configured
+    pub fn configured(&self) -> Arc<ChainCatalog> {
+        Arc::clone(&self.configured.borrow())
+    }
+
+    /// Takes a chain that the configuration has by now, in place of one of the same name. [`follow`](Self::follow) compares
+    /// it with the ledger.
+    pub fn configure(&self, chain: ChainSpec) {
+        self.configured.send_modify(|configured| *configured = Arc::new(ChainCatalog::clone(configured).with(chain)));
+        self.changed.notify_one();
     }
 
     /// As it is now.
@@ -140,7 +159,7 @@ impl LiveCatalog {
     /// # Errors
     /// When the ledger cannot be read, or contradicts the configuration; then it stays as it is.
     pub async fn refresh(&self, ledger: &Ledger) -> Result<(), CatalogError> {
-        let catalog = ledger.catalog(&self.configured).await?;
+        let catalog = ledger.catalog(&self.configured()).await?;
         self.now.send_if_modified(|now| {
             let is_new = **now != catalog;
             if is_new {
@@ -154,7 +173,9 @@ impl LiveCatalog {
     /// Reads it again when it has changed, and every while, until the token is cancelled.
     pub async fn follow(self, ledger: Ledger, token: CancellationToken) {
         loop {
-            let told = tokio::time::timeout(READ_AT_LEAST_EVERY, self.changed.notified());
+            let is_awaited = self.current().awaits_watchers();
+            let pause = if is_awaited { READ_WHILE_AWAITED } else { READ_AT_LEAST_EVERY };
+            let told = tokio::time::timeout(pause, self.changed.notified());
             if token.run_until_cancelled(told).await.is_none() {
                 return;
             }

@@ -1,6 +1,6 @@
-//! What the rules know of chains: names, blocks, the identity of a deposit, and the catalogue of what is accepted.
+//! What the rules know of chains: names, blocks, the identity of a deposit, and what is accepted on one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -8,7 +8,6 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Timestamp;
-use crate::chains::{Chain, Pause};
 use crate::money::{Asset, AssetId};
 
 /// A chain's name in the configuration and the API: 1 to 20 of `a-z`, `0-9`, `-`.
@@ -214,182 +213,5 @@ impl ChainSpec {
     #[must_use]
     pub fn asset(&self, id: &AssetId) -> Option<&Asset> {
         self.assets.iter().find(|asset| &asset.id == id)
-    }
-}
-
-/// Every chain that this installation accepts, by name, and what takes no new payments at the moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ChainCatalog {
-    chains: BTreeMap<ChainName, ChainSpec>,
-    /// Of chains that have events.
-    changes: BTreeMap<ChainName, Chain>,
-    /// Added tokens whose chain's watcher does not look for them yet.
-    unwatched: BTreeSet<AssetId>,
-}
-
-/// Why there are no new payments in an asset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closed<'a> {
-    /// Its chain is paused.
-    Chain(&'a Pause),
-    /// It is paused itself.
-    Asset(&'a Pause),
-    /// It was just added: its chain's watcher does not look for it yet.
-    NotWatched,
-}
-
-/// A token that the ledger and the configuration describe differently.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{asset} has {configured} decimals in the configuration and {recorded} in the ledger, where it was added first"
-)]
-pub struct DecimalsDiffer {
-    /// The token.
-    pub asset: AssetId,
-    /// What the configuration says.
-    pub configured: u8,
-    /// What the ledger says.
-    pub recorded: u8,
-}
-
-impl ChainCatalog {
-    /// A catalogue of these chains; a later one replaces an earlier one of the same name.
-    pub fn new(chains: impl IntoIterator<Item = ChainSpec>) -> Self {
-        let chains = chains.into_iter().map(|chain| (chain.name.clone(), chain)).collect();
-        Self { chains, ..Self::default() }
-    }
-
-    /// This catalogue with what was changed at run time: tokens that were added stand behind those of the configuration.
-    /// Chains that are not configured here are left out. `watched` says for which added tokens a watcher looks.
-    ///
-    /// # Errors
-    /// When a token has other decimals in the configuration than in the ledger.
-    pub fn with_changes(
-        &self,
-        changes: &BTreeMap<ChainName, Chain>,
-        watched: &BTreeSet<AssetId>,
-    ) -> Result<Self, DecimalsDiffer> {
-        let mut catalog = Self { chains: self.chains.clone(), ..Self::default() };
-        for (name, change) in changes {
-            let Some(spec) = catalog.chains.get_mut(name) else { continue };
-            for token in change.added.iter().map(|added| &added.token) {
-                match spec.asset(&token.id).map(|configured| configured.decimals) {
-                    Some(configured) if configured != token.decimals => {
-                        let (asset, recorded) = (token.id.clone(), token.decimals);
-                        return Err(DecimalsDiffer { asset, configured, recorded });
-                    }
-                    // The configuration has it by now, and its watchers have it from their start.
-                    Some(_) => {}
-                    None => {
-                        spec.assets.push(token.clone());
-                        if !watched.contains(&token.id) {
-                            catalog.unwatched.insert(token.id.clone());
-                        }
-                    }
-                }
-            }
-            catalog.changes.insert(name.clone(), change.clone());
-        }
-        Ok(catalog)
-    }
-
-    /// The chain of this name.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&ChainSpec> {
-        name.parse().ok().and_then(|name: ChainName| self.chains.get(&name))
-    }
-
-    /// Every chain, by name.
-    pub fn iter(&self) -> impl Iterator<Item = &ChainSpec> {
-        self.chains.values()
-    }
-
-    /// What was changed of a chain at run time, if anything ever was.
-    #[must_use]
-    pub fn changes(&self, chain: &ChainName) -> Option<&Chain> {
-        self.changes.get(chain)
-    }
-
-    /// Why there are no new payments in an asset; `None`: there are.
-    #[must_use]
-    pub fn closed(&self, chain: &ChainName, asset: &AssetId) -> Option<Closed<'_>> {
-        let change = self.changes.get(chain);
-        if let Some(pause) = change.and_then(|change| change.paused.as_ref()) {
-            return Some(Closed::Chain(pause));
-        }
-        if let Some(pause) = change.and_then(|change| change.paused_assets.get(asset)) {
-            return Some(Closed::Asset(pause));
-        }
-        self.unwatched.contains(asset).then_some(Closed::NotWatched)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
-
-    use super::*;
-    use crate::chains::AddedToken;
-
-    const USDT: &str = "0x55d398326f99059ff775485246999027b3197955";
-
-    fn bsc() -> ChainName {
-        "bsc".parse().unwrap()
-    }
-
-    fn usdt(decimals: u8) -> Asset {
-        Asset { id: AssetId::token(&bsc(), USDT).unwrap(), symbol: "USDT".to_owned(), decimals }
-    }
-
-    fn configured(assets: Vec<Asset>) -> ChainCatalog {
-        let (family, chain_id) = (ChainFamily::Evm, Some(56));
-        let min_deposits = BTreeMap::new();
-        ChainCatalog::new([ChainSpec {
-            name: bsc(),
-            family,
-            chain_id,
-            required_confirmations: 15,
-            assets,
-            min_deposits,
-        }])
-    }
-
-    fn added(decimals: u8) -> BTreeMap<ChainName, Chain> {
-        let added = vec![AddedToken { token: usdt(decimals), at: Timestamp::UNIX_EPOCH }];
-        BTreeMap::from([(bsc(), Chain { added, ..Chain::default() })])
-    }
-
-    #[test]
-    fn an_added_token_is_closed_until_it_is_watched() {
-        let id = usdt(18).id;
-        let catalog = configured(Vec::new()).with_changes(&added(18), &BTreeSet::new()).unwrap();
-        assert_eq!(catalog.get("bsc").unwrap().assets, [usdt(18)]);
-        assert_eq!(catalog.closed(&bsc(), &id), Some(Closed::NotWatched));
-        let catalog = configured(Vec::new()).with_changes(&added(18), &BTreeSet::from([id.clone()])).unwrap();
-        assert_eq!(catalog.closed(&bsc(), &id), None);
-    }
-
-    #[test]
-    fn the_configuration_may_name_it_later_but_not_otherwise() {
-        let catalog = configured(vec![usdt(18)]).with_changes(&added(18), &BTreeSet::new()).unwrap();
-        assert_eq!((catalog.get("bsc").unwrap().assets.len(), catalog.closed(&bsc(), &usdt(18).id)), (1, None));
-        let differs = configured(vec![usdt(18)]).with_changes(&added(6), &BTreeSet::new()).unwrap_err();
-        assert_eq!((differs.configured, differs.recorded), (18, 6));
-    }
-
-    #[test]
-    fn a_pause_closes_the_chain_or_the_asset() {
-        let pause = Pause { reason: "upgrade".to_owned(), since: Timestamp::UNIX_EPOCH };
-        let id = usdt(18).id;
-        let paused_assets = BTreeMap::from([(id.clone(), pause.clone())]);
-        let mut change = Chain { paused_assets, ..Chain::default() };
-        let with = |change: &Chain| {
-            let changes = BTreeMap::from([(bsc(), change.clone())]);
-            configured(vec![usdt(18)]).with_changes(&changes, &BTreeSet::new()).unwrap()
-        };
-        assert_eq!(with(&change).closed(&bsc(), &id), Some(Closed::Asset(&pause)));
-        assert_eq!(with(&change).closed(&bsc(), &AssetId::native(&bsc())), None);
-        change.paused = Some(pause.clone());
-        assert_eq!(with(&change).closed(&bsc(), &AssetId::native(&bsc())), Some(Closed::Chain(&pause)));
     }
 }

@@ -7,6 +7,7 @@
 //! no floating point, no panics on any input.
 
 pub mod access;
+pub mod catalog;
 pub mod chain;
 pub mod chains;
 pub mod deposit;
@@ -20,7 +21,8 @@ mod text;
 mod timestamp;
 pub mod upcast;
 
-pub use chain::{BlockRef, ChainCatalog, ChainFamily, ChainName, ChainSpec, Closed, DepositKey, DepositLeg};
+pub use catalog::{ChainCatalog, Closed};
+pub use chain::{BlockRef, ChainFamily, ChainName, ChainSpec, DepositKey, DepositLeg};
 pub use envelope::{Actor, LedgerEvent, Metadata, RawJson, RecordedEvent};
 pub use ids::{AccessKeyId, ApiKeyId, DepositId, MerchantId, PaymentId, RefundId, SecretRef};
 pub use money::{Asset, AssetId, Money, Percentage};

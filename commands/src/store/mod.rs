@@ -25,7 +25,7 @@ pub use append::{Append, Appended, BYTES_MAX, EVENTS_MAX};
 pub(crate) use committer::Committer;
 pub use committer::CommitterOptions;
 pub use intake::Queue;
-pub(crate) use query::{access_key_ids, chain_ids, find_claim, watched_assets};
+pub(crate) use query::{access_key_ids, begun_chains, chain_ids, find_claim, watched_assets};
 
 use crate::claims::Claim;
 use crate::error::{AppendError, LoadError};

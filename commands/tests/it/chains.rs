@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use wopay_commands::merchant_changes::watch;
 use wopay_commands::{CatalogError, Created, ExecuteError, IdempotencyClaim, Ledger, LiveCatalog};
-use wopay_domain::chains::{AddToken, ChainCommand, ChainError};
+use wopay_domain::chains::{AddChain, AddToken, ChainCommand, ChainError};
 use wopay_domain::{Asset, AssetId, ChainCatalog, ChainFamily, ChainSpec, Closed};
 use wopay_testkit::eventually;
 
@@ -75,6 +75,54 @@ async fn the_catalogue_follows_changes_that_another_process_makes() {
     assert_eq!(elsewhere.execute_chain(pause, &metadata()).await.unwrap().position, None, "nothing new");
     elsewhere.execute_chain(ChainCommand::Resume { chain: chain(), at: now() }, &metadata()).await.unwrap();
     until(&catalog, "no pause", |now| now.closed(&chain(), &usdt.id).is_none()).await;
+
+    token.cancel();
+    watching.await.unwrap();
+    following.await.unwrap();
+}
+
+/// What another process appends, this one learns; then it needs the chain's table, and a watcher that has begun.
+#[tokio::test]
+async fn a_chain_that_is_added_is_open_once_it_is_configured_and_watched() {
+    let database = wopay_testkit::database().await;
+    let (here, elsewhere) = (ledger(&database.pool), ledger(&database.pool));
+    let (catalog, token) = (LiveCatalog::new(Arc::new(ChainCatalog::default())), CancellationToken::new());
+    let told = catalog.clone();
+    let pool = watcher_pool(&database.url).await;
+    let (listening, stop) = (token.clone(), token.clone());
+    let watching = tokio::spawn(async move { watch(pool, listening, move |change| told.apply(change)).await });
+    let following = tokio::spawn(catalog.clone().follow(here, stop));
+
+    let spec = configured().get("ethereum").unwrap().clone();
+    let native = spec.assets[0].id.clone();
+    let command = ChainCommand::Add(AddChain {
+        chain: chain(),
+        family: spec.family,
+        chain_id: spec.chain_id,
+        genesis_hash: None,
+        assets: spec.assets.clone(),
+        required_confirmations: spec.required_confirmations,
+        reason: None,
+        at: now(),
+    });
+    elsewhere.execute_chain(command.clone(), &metadata()).await.unwrap();
+    until(&catalog, "the chain, without a table", |now| now.unserved().contains_key(&chain())).await;
+    catalog.configure(ChainSpec { chain_id: Some(2), ..spec.clone() });
+    until(&catalog, "another chain's table", |now| now.unserved().values().any(|it| it.differs.is_some())).await;
+    assert!(catalog.current().get("ethereum").is_none(), "no payments on it");
+    catalog.configure(spec);
+    until(&catalog, "the chain, not watched yet", |now| now.closed(&chain(), &native) == Some(Closed::NotWatched))
+        .await;
+    // The watcher's first cursor: nobody is told of it.
+    sqlx::query("INSERT INTO chain_cursors (chain, height, hash, base_height) VALUES ($1, 7, '0x07', 7)")
+        .bind(chain().as_str())
+        .execute(&database.pool)
+        .await
+        .unwrap();
+    until(&catalog, "the chain to be open", |now| now.get("ethereum").is_some() && !now.awaits_watchers()).await;
+    assert_eq!(catalog.current().closed(&chain(), &native), None);
+    let again = elsewhere.execute_chain(command, &metadata()).await.unwrap_err();
+    assert!(matches!(again, ExecuteError::Domain(ChainError::AlreadyAdded { .. })), "{again}");
 
     token.cancel();
     watching.await.unwrap();

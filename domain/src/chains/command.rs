@@ -1,11 +1,13 @@
 //! What can be asked of a chain. Commands carry the time, and what the configuration says where that decides.
 
 use crate::money::{Asset, AssetId};
-use crate::{ChainName, Timestamp};
+use crate::{ChainFamily, ChainName, Timestamp};
 
 /// A command to one chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChainCommand {
+    /// Accept one more chain.
+    Add(AddChain),
     /// Accept one more token.
     AddToken(AddToken),
     /// Take no new payments on the chain.
@@ -51,6 +53,7 @@ impl ChainCommand {
     #[must_use]
     pub const fn chain(&self) -> &ChainName {
         match self {
+            Self::Add(add) => &add.chain,
             Self::AddToken(add) => &add.chain,
             Self::Pause { chain, .. }
             | Self::Resume { chain, .. }
@@ -58,6 +61,27 @@ impl ChainCommand {
             | Self::ResumeToken { chain, .. } => chain,
         }
     }
+}
+
+/// Accepts one more chain, as the configuration has it by now and its endpoints confirm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddChain {
+    /// Its name.
+    pub chain: ChainName,
+    /// Its family.
+    pub family: ChainFamily,
+    /// EIP-155 chain id, of an EVM chain and no other.
+    pub chain_id: Option<u64>,
+    /// The genesis hash, of a chain without a chain id.
+    pub genesis_hash: Option<String>,
+    /// The native coin first, then the tokens.
+    pub assets: Vec<Asset>,
+    /// Confirmations that new payments ask for. At least 1.
+    pub required_confirmations: u32,
+    /// Why, for the ledger.
+    pub reason: Option<String>,
+    /// Now.
+    pub at: Timestamp,
 }
 
 /// Accepts one more token.

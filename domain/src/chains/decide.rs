@@ -1,11 +1,11 @@
 //! Which events follow from a command.
 
-use super::command::{AddToken, ChainCommand};
+use super::command::{AddChain, AddToken, ChainCommand};
 use super::error::ChainError;
-use super::event::{ChainEvent, ChainPaused, ChainResumed, TokenAdded, TokenPaused, TokenResumed};
+use super::event::{ChainAdded, ChainEvent, ChainPaused, ChainResumed, TokenAdded, TokenPaused, TokenResumed};
 use super::state::Chain;
-use crate::ChainName;
 use crate::money::{Asset, AssetId, MAX_DECIMALS};
+use crate::{ChainFamily, ChainName};
 
 /// The longest reason, in characters.
 pub const REASON_CHARS_MAX: usize = 255;
@@ -18,6 +18,7 @@ pub const SYMBOL_BYTES_MAX: usize = 10;
 /// When the command contradicts the state; then nothing follows.
 pub fn decide(chain: &Chain, command: ChainCommand) -> Result<Vec<ChainEvent>, ChainError> {
     match command {
+        ChainCommand::Add(add) => add_chain(chain, add),
         ChainCommand::AddToken(add) => add_token(chain, add),
         ChainCommand::Pause { chain: name, reason, at } => {
             let reason = checked_reason(reason)?;
@@ -45,26 +46,81 @@ fn if_so(wanted: bool, event: impl FnOnce() -> ChainEvent) -> Vec<ChainEvent> {
     wanted.then(event).into_iter().collect()
 }
 
+fn add_chain(chain: &Chain, add: AddChain) -> Result<Vec<ChainEvent>, ChainError> {
+    let AddChain { chain: name, family, chain_id, genesis_hash, assets, required_confirmations, reason, at } = add;
+    if let Some(accepted) = &chain.accepted {
+        return Err(ChainError::AlreadyAdded { chain: name, at: accepted.at });
+    }
+    if !chain.added.is_empty() {
+        return Err(ChainError::AlreadyConfigured { chain: name });
+    }
+    let is_identified = match family {
+        ChainFamily::Evm => chain_id.is_some() && genesis_hash.is_none(),
+        ChainFamily::Solana => chain_id.is_none() && genesis_hash.is_some(),
+    };
+    if !is_identified {
+        return Err(ChainError::Identity { chain: name });
+    }
+    if required_confirmations == 0 {
+        return Err(ChainError::NoConfirmation);
+    }
+    check_assets(&name, &assets)?;
+    let reason = reason.map(checked_reason).transpose()?;
+    let added = ChainAdded { chain: name, family, chain_id, genesis_hash, assets, required_confirmations, reason, at };
+    Ok(vec![ChainEvent::ChainAdded(added)])
+}
+
+/// The native coin, then tokens, each once and each with a symbol of its own.
+fn check_assets(chain: &ChainName, assets: &[Asset]) -> Result<(), ChainError> {
+    let natives = assets.iter().take_while(|asset| asset.id.contract().is_none()).count();
+    if natives != 1 || assets.iter().skip(1).any(|asset| asset.id.contract().is_none()) {
+        return Err(ChainError::NoNative { chain: chain.clone() });
+    }
+    let mut known: Vec<&Asset> = Vec::with_capacity(assets.len());
+    for asset in assets {
+        check_belongs(chain, &asset.id)?;
+        check_asset(asset)?;
+        if known.iter().any(|known| known.id == asset.id) {
+            return Err(ChainError::Twice { asset: asset.id.clone() });
+        }
+        check_symbol_is_free(asset, known.iter().copied())?;
+        known.push(asset);
+    }
+    Ok(())
+}
+
 fn add_token(chain: &Chain, add: AddToken) -> Result<Vec<ChainEvent>, ChainError> {
     let AddToken { chain: name, token, configured, at } = add;
     check_belongs(&name, &token.id)?;
     if token.id.contract().is_none() {
         return Err(ChainError::NotAToken { chain: name, asset: token.id });
     }
-    if !is_symbol(&token.symbol) {
-        return Err(ChainError::Symbol { symbol: token.symbol });
-    }
-    if token.decimals > MAX_DECIMALS {
-        return Err(ChainError::Decimals { decimals: token.decimals });
-    }
-    let mut known = configured.iter().chain(chain.added.iter().map(|added| &added.token));
+    check_asset(&token)?;
+    let accepted = chain.accepted.iter().flat_map(|accepted| &accepted.assets);
+    let known = configured.iter().chain(accepted).chain(chain.added.iter().map(|added| &added.token));
     if let Some(same) = known.clone().find(|known| known.id == token.id) {
         return check_same(same, &token).map(|()| Vec::new());
     }
-    if let Some(other) = known.find(|known| known.symbol.eq_ignore_ascii_case(&token.symbol)) {
-        return Err(ChainError::SymbolTaken { symbol: token.symbol, holder: other.id.clone() });
-    }
+    check_symbol_is_free(&token, known)?;
     Ok(vec![ChainEvent::TokenAdded(TokenAdded { chain: name, token, at })])
+}
+
+/// Whether there can be such an asset at all.
+fn check_asset(asset: &Asset) -> Result<(), ChainError> {
+    if !is_symbol(&asset.symbol) {
+        return Err(ChainError::Symbol { symbol: asset.symbol.clone() });
+    }
+    if asset.decimals > MAX_DECIMALS {
+        return Err(ChainError::Decimals { decimals: asset.decimals });
+    }
+    Ok(())
+}
+
+fn check_symbol_is_free<'a>(asset: &Asset, mut known: impl Iterator<Item = &'a Asset>) -> Result<(), ChainError> {
+    match known.find(|known| known.symbol.eq_ignore_ascii_case(&asset.symbol)) {
+        Some(holder) => Err(ChainError::SymbolTaken { symbol: asset.symbol.clone(), holder: holder.id.clone() }),
+        None => Ok(()),
+    }
 }
 
 /// A token that is accepted already stays what it is.

@@ -1,12 +1,47 @@
 //! Why a chain refuses a command.
 
 use super::decide::{REASON_CHARS_MAX, SYMBOL_BYTES_MAX};
-use crate::ChainName;
 use crate::money::{AssetId, MAX_DECIMALS};
+use crate::{ChainName, Timestamp};
 
 /// Why a chain refuses a command. Nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChainError {
+    /// It was added before.
+    #[error("{chain} was added already, at {}", at.format("%Y-%m-%d %H:%M:%S UTC"))]
+    AlreadyAdded {
+        /// The chain.
+        chain: ChainName,
+        /// When.
+        at: Timestamp,
+    },
+    /// Tokens were added to it before, so the configuration has had it.
+    #[error("{chain} is accepted already, by the configuration: tokens were added to it")]
+    AlreadyConfigured {
+        /// The chain.
+        chain: ChainName,
+    },
+    /// Nothing tells it from other chains of its family, or too much does.
+    #[error("{chain} is known by a chain id if it is an EVM chain, and by a genesis hash if not")]
+    Identity {
+        /// The chain.
+        chain: ChainName,
+    },
+    /// The first asset is not the native coin, or a later one is.
+    #[error("{chain} accepts its native coin first, then tokens")]
+    NoNative {
+        /// The chain.
+        chain: ChainName,
+    },
+    /// An asset stands there twice.
+    #[error("{asset} stands there twice")]
+    Twice {
+        /// The asset.
+        asset: AssetId,
+    },
+    /// Payments that ask for no confirmation.
+    #[error("payments ask for at least one confirmation")]
+    NoConfirmation,
     /// The asset's id names another chain, or no token at all.
     #[error("{asset} is no token of {chain}")]
     NotAToken {

@@ -4,11 +4,13 @@ use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
 
 use crate::money::{Asset, AssetId};
-use crate::{ChainName, Timestamp, upcast};
+use crate::{ChainFamily, ChainName, Timestamp, upcast};
 
 /// An event of one chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ChainEvent {
+    /// It is accepted from now on.
+    ChainAdded(ChainAdded),
     /// It takes no new payments.
     ChainPaused(ChainPaused),
     /// It takes new payments again.
@@ -19,6 +21,28 @@ pub enum ChainEvent {
     TokenPaused(TokenPaused),
     /// The asset takes new payments again.
     TokenResumed(TokenResumed),
+}
+
+/// See [`ChainEvent::ChainAdded`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainAdded {
+    /// Which chain.
+    pub chain: ChainName,
+    /// Its family.
+    pub family: ChainFamily,
+    /// EIP-155 chain id, of an EVM chain.
+    pub chain_id: Option<u64>,
+    /// Its genesis hash, of a chain without a chain id.
+    pub genesis_hash: Option<String>,
+    /// What it accepts, the native coin first.
+    pub assets: Vec<Asset>,
+    /// Confirmations that new payments ask for.
+    pub required_confirmations: u32,
+    /// Why, if the operator said so.
+    pub reason: Option<String>,
+    /// When.
+    #[serde(deserialize_with = "crate::timestamp::deserialize")]
+    pub at: Timestamp,
 }
 
 /// See [`ChainEvent::ChainPaused`].
@@ -86,6 +110,7 @@ impl ChainEvent {
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
+            Self::ChainAdded(_) => "ChainAdded",
             Self::ChainPaused(_) => "ChainPaused",
             Self::ChainResumed(_) => "ChainResumed",
             Self::TokenAdded(_) => "TokenAdded",
@@ -98,6 +123,7 @@ impl ChainEvent {
     #[must_use]
     pub const fn at(&self) -> Timestamp {
         match self {
+            Self::ChainAdded(event) => event.at,
             Self::ChainPaused(event) => event.at,
             Self::ChainResumed(event) => event.at,
             Self::TokenAdded(event) => event.at,

@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::AcceptedChain;
 use crate::Timestamp;
 use crate::money::{Asset, AssetId};
 
 /// What was changed of a chain since the configuration. One without events is as the configuration says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chain {
+    /// Set once it was added while the gateway ran; a chain that only the configuration has was never added.
+    #[serde(default)]
+    pub accepted: Option<AcceptedChain>,
     /// Set while it takes no new payments.
     pub paused: Option<Pause>,
-    /// Tokens that the configuration did not name, oldest first.
+    /// Tokens that were added by themselves, oldest first.
     pub added: Vec<AddedToken>,
     /// Assets that take no new payments, of the configuration and added ones.
     pub paused_assets: BTreeMap<AssetId, Pause>,

@@ -2,9 +2,9 @@
 
 use chrono::DateTime;
 
-use super::{AddToken, Chain, ChainCommand, ChainError, ChainEvent, REASON_CHARS_MAX, decide, evolve};
+use super::{AddChain, AddToken, Chain, ChainCommand, ChainError, ChainEvent, REASON_CHARS_MAX, decide, evolve};
 use crate::money::{Asset, AssetId};
-use crate::{ChainName, Timestamp};
+use crate::{ChainFamily, ChainName, Timestamp};
 
 const USDT: &str = "0x55d398326f99059ff775485246999027b3197955";
 const OTHER: &str = "0x8ac76a51cc950d9822d68b83fe1ad97b32cd580d";
@@ -31,6 +31,19 @@ fn add(token: Asset) -> ChainCommand {
 
 fn add_beside(token: Asset, configured: Vec<Asset>) -> ChainCommand {
     ChainCommand::AddToken(AddToken { chain: bsc(), token, configured, at: at(0) })
+}
+
+fn add_chain(assets: Vec<Asset>) -> AddChain {
+    AddChain {
+        chain: bsc(),
+        family: ChainFamily::Evm,
+        chain_id: Some(56),
+        genesis_hash: None,
+        assets,
+        required_confirmations: 15,
+        reason: Some("customers ask for it".to_owned()),
+        at: at(5),
+    }
 }
 
 fn pause(reason: &str) -> ChainCommand {
@@ -61,6 +74,47 @@ fn when(commands: Vec<ChainCommand>) -> (Chain, Result<Vec<&'static str>, ChainE
         });
     }
     (chain, last)
+}
+
+#[test]
+fn a_chain_is_added_once_and_with_what_it_accepts() {
+    let (usdt, bnb) = (token(USDT, "USDT", 18), native());
+    let add_it = || ChainCommand::Add(add_chain(vec![bnb.clone(), usdt.clone()]));
+    let (chain, events) = when(vec![add_it()]);
+    assert_eq!(events, Ok(vec!["ChainAdded"]));
+    let accepted = chain.accepted.unwrap();
+    assert_eq!((accepted.chain_id, &accepted.assets), (Some(56), &vec![bnb.clone(), usdt.clone()]));
+    assert_eq!(when(vec![add_it(), add_it()]).1, Err(ChainError::AlreadyAdded { chain: bsc(), at: at(5) }));
+    assert_eq!(when(vec![add(usdt.clone()), add_it()]).1, Err(ChainError::AlreadyConfigured { chain: bsc() }));
+    // A chain may be added while it is paused; and what it was added with is not added again.
+    assert_eq!(when(vec![pause("later"), add_it()]).1, Ok(vec!["ChainAdded"]));
+    assert_eq!(when(vec![add_it(), add_beside(usdt.clone(), Vec::new())]).1, Ok(vec![]));
+    let taken = Err(ChainError::SymbolTaken { symbol: "bnb".to_owned(), holder: bnb.id.clone() });
+    assert_eq!(when(vec![add_it(), add_beside(token(OTHER, "bnb", 18), Vec::new())]).1, taken);
+}
+
+#[test]
+fn what_cannot_be_a_chain_is_refused() {
+    let usdt = token(USDT, "USDT", 18);
+    let whole = add_chain(vec![native(), usdt.clone()]);
+    let refused = |add: AddChain| when(vec![ChainCommand::Add(add)]).1.unwrap_err();
+    let identity = ChainError::Identity { chain: bsc() };
+    assert_eq!(refused(AddChain { chain_id: None, ..whole.clone() }), identity);
+    assert_eq!(refused(AddChain { family: ChainFamily::Solana, ..whole.clone() }), identity);
+    assert_eq!(refused(AddChain { required_confirmations: 0, ..whole.clone() }), ChainError::NoConfirmation);
+    assert_eq!(refused(AddChain { reason: Some(" ".to_owned()), ..whole.clone() }), ChainError::Reason);
+    for assets in [vec![], vec![usdt.clone()], vec![native(), native()], vec![usdt.clone(), native()]] {
+        assert_eq!(refused(AddChain { assets, ..whole.clone() }), ChainError::NoNative { chain: bsc() });
+    }
+    let with = |asset: Asset| refused(add_chain(vec![native(), usdt.clone(), asset]));
+    assert_eq!(with(usdt.clone()), ChainError::Twice { asset: usdt.id.clone() });
+    assert_eq!(
+        with(token(OTHER, "USDT", 18)),
+        ChainError::SymbolTaken { symbol: "USDT".to_owned(), holder: usdt.id.clone() }
+    );
+    assert_eq!(with(token(OTHER, "USDC", 39)), ChainError::Decimals { decimals: 39 });
+    let elsewhere = Asset { id: format!("ethereum/{OTHER}").parse().unwrap(), ..token(OTHER, "USDC", 6) };
+    assert!(matches!(with(elsewhere), ChainError::NotAToken { .. }));
 }
 
 #[test]
@@ -147,6 +201,7 @@ fn a_reason_is_short_and_printable() {
 fn events_are_written_as_the_golden_file_says() {
     let usdt = token(USDT, "USDT", 18);
     let commands = [
+        ChainCommand::Add(add_chain(vec![native()])),
         add(usdt.clone()),
         pause("node upgrade"),
         resume(),
