@@ -172,7 +172,8 @@ impl ChainWatcher {
     }
 }
 
-/// The blocks in which the addresses begin to hold more than was recorded up to them, and how much more.
+/// The blocks in which the addresses begin to hold more than was recorded up to them, and how much more. Not every block
+/// has to be among them (below the window only some are kept): what was recorded in between explains the next one.
 fn appear(
     blocks: &[BlockHeader],
     asset: &AssetId,
@@ -188,12 +189,13 @@ fn appear(
         })
         .collect();
     let mut settled = Vec::new();
+    let mut below = None;
     for (header, held) in blocks.iter().zip(holdings) {
         let mut transfers = Vec::new();
+        let height = header.block.number;
+        let is_new = |arrival: &Arrival| arrival.height <= height && below.is_none_or(|below| arrival.height > below);
         for ((surplus, explained), held) in surpluses.iter().zip(&mut explained).zip(held) {
-            let shown = arrivals
-                .iter()
-                .filter(|arrival| arrival.address == surplus.address && arrival.height == header.block.number);
+            let shown = arrivals.iter().filter(|arrival| arrival.address == surplus.address && is_new(arrival));
             *explained = explained.saturating_add(shown.map(|arrival| arrival.minor).sum());
             let Some(minor) = held.checked_sub(*explained).filter(|more| *more > 0) else { continue };
             *explained = *held;
@@ -209,6 +211,7 @@ fn appear(
         if !transfers.is_empty() {
             settled.push(SettledBlock { header: header.clone(), transfers });
         }
+        below = Some(height);
     }
     settled
 }
@@ -223,12 +226,21 @@ mod tests {
     fn header(number: u64) -> BlockHeader {
         let time = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
         let block = BlockRef { number, hash: format!("0x{number}"), time };
-        BlockHeader { block, parent_hash: format!("0x{}", number - 1) }
+        BlockHeader { block, parent_hash: format!("below 0x{number}") }
     }
 
     fn found(recorded: u128, holdings: [u128; 3], arrivals: &[(u64, u128)]) -> Vec<(u64, u128)> {
+        found_in([5, 6, 7], recorded, holdings, arrivals)
+    }
+
+    fn found_in(
+        blocks: [u64; 3],
+        recorded: u128,
+        holdings: [u128; 3],
+        arrivals: &[(u64, u128)],
+    ) -> Vec<(u64, u128)> {
         let asset = AssetId::native(&"ethereum".parse().unwrap());
-        let blocks = [header(5), header(6), header(7)];
+        let blocks = blocks.map(header);
         let surpluses = [Surplus { address: "0xa".to_owned(), recorded }];
         let holdings = holdings.map(|holding| vec![holding]);
         let arrival =
@@ -250,6 +262,13 @@ mod tests {
         assert_eq!(found(10, [0, 10, 15], &[(6, 10)]), [(7, 5)]);
         assert_eq!(found(10, [5, 15, 15], &[(6, 10)]), [(5, 5)]);
         assert_eq!(found(10, [0, 12, 12], &[(6, 10)]), [(6, 2)]);
+    }
+
+    #[test]
+    fn what_was_recorded_between_the_blocks_is_no_surplus() {
+        // Of the blocks below the window a locator is left.
+        assert_eq!(found_in([0, 6, 7], 10, [0, 10, 15], &[(3, 10)]), [(7, 5)]);
+        assert_eq!(found_in([0, 6, 7], 17, [0, 17, 20], &[(3, 10), (6, 7)]), [(7, 3)]);
     }
 
     #[test]

@@ -8,6 +8,9 @@ use wopay_domain::{BlockRef, DepositLeg};
 
 use super::random::Random;
 
+/// The path of what no node shows.
+pub(super) const UNSEEN: &str = "unseen";
+
 /// A movement of money, or the attempt of one.
 #[derive(Clone, Debug)]
 pub(super) struct Movement {
@@ -23,6 +26,18 @@ pub(super) struct Movement {
 pub(super) struct Block {
     pub(super) header: BlockHeader,
     pub(super) movements: Vec<Movement>,
+}
+
+impl Movement {
+    /// Sent by a contract on a chain whose nodes show no traces: only the balance tells.
+    pub(super) fn is_unseen(&self) -> bool {
+        self.leg == DepositLeg::Trace(UNSEEN.to_owned())
+    }
+
+    /// Of the native coin, where there is a token besides.
+    pub(super) fn is_native(&self) -> bool {
+        !matches!(self.leg, DepositLeg::Log(_))
+    }
 }
 
 impl Block {
@@ -41,6 +56,8 @@ pub(super) struct Chain {
     pub(super) blocks: Vec<Block>,
     /// Every block that any node ever showed, by its hash.
     pub(super) known: HashMap<String, Block>,
+    /// The hashes of those that a node invented.
+    pub(super) made_up: Vec<String>,
     /// No fork reaches down to this height or below.
     pub(super) finalized: u64,
     /// The highest block there ever was.
@@ -56,6 +73,7 @@ impl Chain {
         let mut chain = Self {
             blocks: Vec::new(),
             known: HashMap::new(),
+            made_up: Vec::new(),
             finalized: 0,
             highest: 0,
             has_empty_heights,
@@ -63,7 +81,7 @@ impl Chain {
             named: 0,
             seed,
         };
-        let genesis = chain.block_on(0, "0x0".to_owned(), Vec::new());
+        let genesis = chain.block_on(0, format!("0x{:064x}", 0), Vec::new());
         chain.blocks.push(genesis);
         chain
     }
@@ -96,6 +114,17 @@ impl Chain {
         let block = self.block_on(height, parent, movements);
         self.blocks.push(block);
         self.highest = self.highest.max(height);
+    }
+
+    /// What the money is worth that came to an address up to a block, of those movements that count.
+    pub(super) fn held(&self, hash: &str, address: &str, counts: impl Fn(&Movement) -> bool) -> u128 {
+        let (mut held, mut hash) = (0, hash);
+        while let Some(block) = self.known.get(hash) {
+            let movements = block.movements.iter().filter(|movement| movement.succeeded && movement.to == address);
+            held += movements.filter(|movement| counts(movement)).map(|movement| u128::from(movement.minor)).sum::<u128>();
+            hash = &block.header.parent_hash;
+        }
+        held
     }
 
     /// Takes the blocks above that height away and gives back what was in them.

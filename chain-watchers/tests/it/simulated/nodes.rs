@@ -1,10 +1,14 @@
 //! What nodes show of the chain: several of them, some behind, some on a branch that was given up, all of them failing,
 //! dropping parts of answers and making blocks up at times. Which node answers a call is anybody's guess.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use wopay_chain_watchers::{BlockData, BlockHeader, Candidate, ChainSource, Final, Head, Place, SourceError, Transfer};
+use wopay_chain_watchers::{
+    BlockData, BlockHeader, Candidate, ChainSource, Compared, Final, Head, Place, SourceError, Transfer, Witnesses,
+};
 use wopay_domain::{AssetId, BlockRef, DepositLeg};
 
 use super::chain::{Block, Chain, Movement, at};
@@ -32,6 +36,8 @@ pub(super) struct Node {
     frozen: Option<(Vec<Block>, u64)>,
     /// Blocks that it is behind.
     lag: usize,
+    /// Over HTTP: it says that it is of another chain.
+    pub(super) is_elsewhere: bool,
 }
 
 #[derive(Debug)]
@@ -49,12 +55,19 @@ pub(super) struct Nodes {
     pub(super) told_final: u64,
     /// Where made-up money goes.
     pub(super) addresses: Vec<String>,
+    /// Which nodes have named a hash as that of a block.
+    pub(super) named: HashMap<String, BTreeSet<usize>>,
 }
 
 impl Nodes {
     /// The chain as the node in use shows it, and what it holds to be final.
     fn view(&self) -> (&[Block], u64) {
-        let node = &self.nodes[self.in_use];
+        self.view_of(self.in_use)
+    }
+
+    /// The same of any node.
+    pub(super) fn view_of(&self, index: usize) -> (&[Block], u64) {
+        let node = &self.nodes[index];
         let (blocks, finalized) = match &node.frozen {
             Some((blocks, finalized)) => (blocks.as_slice(), *finalized),
             None => (self.chain.blocks.as_slice(), self.chain.finalized),
@@ -67,12 +80,13 @@ impl Nodes {
     /// Something happens to a node: it stops following, follows again, or falls behind.
     pub(super) fn disturb(&mut self) {
         let index = self.random.index(self.nodes.len());
-        let (frozen, lag) = match self.random.below(3) {
-            0 => (Some((self.chain.blocks.clone(), self.chain.finalized)), 0),
-            1 => (None, usize::try_from(self.random.between(1, 4)).unwrap()),
-            _ => (None, 0),
+        let (frozen, lag, is_elsewhere) = match self.random.below(12) {
+            0..4 => (Some((self.chain.blocks.clone(), self.chain.finalized)), 0, false),
+            4..8 => (None, usize::try_from(self.random.between(1, 4)).unwrap(), false),
+            8 => (None, 0, true),
+            _ => (None, 0, false),
         };
-        self.nodes[index] = Node { frozen, lag };
+        self.nodes[index] = Node { frozen, lag, is_elsewhere };
     }
 
     /// From now on every node shows the canonical chain, and all of it.
@@ -92,7 +106,7 @@ impl Nodes {
     }
 
     /// A block that no chain has, at the place of a real one: another hash, or another parent, and money in it.
-    fn forge(&mut self, real: &Block) -> Block {
+    pub(super) fn forge(&mut self, real: &Block) -> Block {
         let parent = if self.random.chance(50) { real.header.parent_hash.clone() } else { self.chain.name() };
         let movements = if self.random.chance(60) && !self.addresses.is_empty() {
             let to = self.addresses[self.random.index(self.addresses.len())].clone();
@@ -101,14 +115,20 @@ impl Nodes {
         } else {
             Vec::new()
         };
-        self.chain.block_on(real.height(), parent, movements)
+        let block = self.chain.block_on(real.height(), parent, movements);
+        self.chain.made_up.push(block.hash().to_owned());
+        block
     }
 
     fn block(&mut self, height: u64) -> Option<Block> {
+        self.block_of(self.in_use, height)
+    }
+
+    fn block_of(&mut self, index: usize, height: u64) -> Option<Block> {
         if self.random.chance(self.faults.missing) {
             return None;
         }
-        let block = at(self.view().0, height)?.clone();
+        let block = at(self.view_of(index).0, height)?.clone();
         Some(if self.random.chance(self.faults.forged) { self.forge(&block) } else { block })
     }
 
@@ -130,6 +150,27 @@ impl Nodes {
             asset: self.asset.clone(),
             minor: Some(u128::from(movement.minor)),
         }
+    }
+
+    /// A block as it is read: what failed on Solana is no candidate, elsewhere the receipt tells; and of what contracts
+    /// send nothing shows.
+    fn data(&self, block: &Block) -> BlockData {
+        let named = block.movements.iter().filter(|movement| movement.succeeded || !self.has_empty_heights);
+        let named = named.filter(|movement| !movement.is_unseen());
+        let candidates = named.map(|movement| self.candidate(block, movement)).collect();
+        BlockData { header: block.header.clone(), candidates }
+    }
+
+    /// What an address holds at a block, as the node in use says.
+    fn holdings(&mut self, block: &BlockRef, addresses: &[String]) -> Result<Vec<u128>, SourceError> {
+        let is_canonical = at(self.view().0, block.number).is_some_and(|known| known.hash() == block.hash);
+        if !is_canonical && self.random.chance(50) {
+            return Err(SourceError::Unavailable("simulated: no such block any more".into()));
+        }
+        if self.random.chance(self.faults.missing) {
+            return Err(SourceError::Unavailable("simulated: missing trie node".into()));
+        }
+        Ok(addresses.iter().map(|address| self.chain.held(&block.hash, address, |_| true)).collect())
     }
 
     fn settle(&mut self, block: &BlockRef, candidates: &[Candidate]) -> Result<Vec<Transfer>, SourceError> {
@@ -168,6 +209,8 @@ pub(super) struct Simulated {
     pub(super) nodes: Arc<Mutex<Nodes>>,
     pub(super) gate: Arc<Gate>,
     pub(super) has_empty_heights: bool,
+    /// The asset whose balances are to be compared.
+    pub(super) compared: Option<AssetId>,
 }
 
 #[async_trait]
@@ -226,11 +269,7 @@ impl ChainSource for Simulated {
         self.gate.pass().await;
         let mut nodes = self.nodes.lock().unwrap();
         nodes.call()?;
-        let Some(block) = nodes.block(height) else { return Ok(None) };
-        // What failed on Solana is no candidate; elsewhere the receipt tells.
-        let named = block.movements.iter().filter(|movement| movement.succeeded || !self.has_empty_heights);
-        let candidates = named.map(|movement| nodes.candidate(&block, movement)).collect();
-        Ok(Some(BlockData { header: block.header.clone(), candidates }))
+        Ok(nodes.block(height).map(|block| nodes.data(&block)))
     }
 
     async fn settle(&self, block: &BlockRef, candidates: &[Candidate]) -> Result<Vec<Transfer>, SourceError> {
@@ -238,5 +277,64 @@ impl ChainSource for Simulated {
         let mut nodes = self.nodes.lock().unwrap();
         nodes.call()?;
         nodes.settle(block, candidates)
+    }
+
+    /// All of them from one node, like one block's.
+    async fn settle_all(&self, blocks: &[(BlockRef, Vec<Candidate>)]) -> Result<Vec<Vec<Transfer>>, SourceError> {
+        self.gate.pass().await;
+        let mut nodes = self.nodes.lock().unwrap();
+        nodes.call()?;
+        let settled = blocks.iter().map(|(block, candidates)| match candidates.as_slice() {
+            [] => Ok(Vec::new()),
+            candidates => nodes.settle(block, candidates),
+        });
+        settled.collect()
+    }
+
+    /// As many as the node pleases to give, and none where it lacks the first.
+    async fn bulk(&self, after: u64, upto: u64) -> Result<Option<Vec<BlockData>>, SourceError> {
+        if self.has_empty_heights {
+            return Ok(None);
+        }
+        self.gate.pass().await;
+        let mut nodes = self.nodes.lock().unwrap();
+        nodes.call()?;
+        let upto = upto.min(after + nodes.random.between(1, 60));
+        let mut read = Vec::new();
+        for height in after + 1..=upto {
+            let Some(block) = nodes.block(height) else { break };
+            read.push(nodes.data(&block));
+        }
+        Ok(Some(read))
+    }
+
+    async fn witnesses(&self, block: &BlockRef) -> Witnesses {
+        self.gate.pass().await;
+        let mut nodes = self.nodes.lock().unwrap();
+        let mut witnesses = Witnesses::default();
+        for index in 0..nodes.nodes.len() {
+            let failing = nodes.faults.failing;
+            let named = if nodes.random.chance(failing) { None } else { nodes.block_of(index, block.number) };
+            match named {
+                Some(named) if named.hash() == block.hash => {
+                    nodes.named.entry(block.hash.clone()).or_default().insert(index);
+                    witnesses.same.push(index.to_string());
+                }
+                Some(named) => witnesses.other.push(named.hash().to_owned()),
+                None => witnesses.silent.push(index.to_string()),
+            }
+        }
+        witnesses
+    }
+
+    fn compared(&self, _: u64) -> Option<Compared<'_>> {
+        self.compared.as_ref().map(|asset| Compared { asset, every: Duration::ZERO })
+    }
+
+    async fn holdings(&self, blocks: &[BlockRef], addresses: &[String]) -> Result<Vec<Vec<u128>>, SourceError> {
+        self.gate.pass().await;
+        let mut nodes = self.nodes.lock().unwrap();
+        nodes.call()?;
+        blocks.iter().map(|block| nodes.holdings(block, addresses)).collect()
     }
 }

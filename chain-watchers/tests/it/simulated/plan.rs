@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use url::Url;
 use uuid::Uuid;
-use wopay_chain_watchers::WatcherConfig;
+use wopay_chain_watchers::{Agreement, EvmOptions, Finality, FinalityTag, Traces, WatcherConfig};
 use wopay_domain::payment::{
     CreatePayment, LateDeposits, Payment, PaymentCommand, PaymentPolicy, PaymentTerms, decide, evolve,
 };
@@ -16,7 +17,15 @@ use wopay_domain::{
 use super::nodes::Faults;
 use super::random::Random;
 
-const CHAIN_ID: u64 = 1;
+pub(super) const CHAIN_ID: u64 = 1;
+/// Nodes that must name the same hash for a block with a large deposit.
+pub(super) const AGREEING: usize = 2;
+/// The contract of the token that there is besides the native coin, over HTTP.
+pub(super) const TOKEN: &str = "0x00000000000000000000000000000000000070ce";
+pub(super) const TOKEN_DECIMALS: u8 = 6;
+/// How long an answer is waited for: while nodes may hang, and when none does.
+const IMPATIENT: Duration = Duration::from_millis(300);
+const PATIENT: Duration = Duration::from_secs(20);
 const AMOUNT: u128 = 1500;
 
 #[derive(Clone, Debug)]
@@ -35,6 +44,25 @@ pub(super) struct Plan {
     pub(super) lookback: u32,
     pub(super) concurrency: usize,
     pub(super) happenings: u64,
+    /// Contracts send money that only balances show, and these are compared.
+    pub(super) compares: bool,
+    /// Above so much, two nodes must name the same hash.
+    pub(super) agreement_above: Option<u64>,
+    /// Watching pauses once for so many blocks that they are read in bulk.
+    pub(super) is_long: bool,
+    /// The nodes are spoken to over HTTP.
+    pub(super) rpc: Option<Rpc>,
+}
+
+/// What differs where the real source speaks JSON-RPC to simulated nodes.
+#[derive(Clone, Debug)]
+pub(super) struct Rpc {
+    pub(super) token: Asset,
+    pub(super) traces: Traces,
+    /// How often all nodes are asked for their heads.
+    pub(super) compare_every: Duration,
+    /// Watchers are restarted before the world settles: what they know of the nodes is not left to time.
+    pub(super) forgets: bool,
 }
 
 impl Plan {
@@ -60,7 +88,44 @@ impl Plan {
             lookback: u32::try_from(random.between(0, 3)).unwrap(),
             concurrency: usize::try_from(random.between(1, 4)).unwrap(),
             happenings: random.between(4, 8),
+            compares: false,
+            agreement_above: None,
+            is_long: false,
+            rpc: None,
         }
+        .with_more(&mut Random::new(!seed))
+    }
+
+    /// What worlds did not have from the beginning, so that the older decisions stay as they are.
+    fn with_more(mut self, random: &mut Random) -> Self {
+        let is_evm = !self.has_empty_heights();
+        self.compares = random.chance(25) && is_evm;
+        self.is_long = random.chance(4) && is_evm;
+        self.agreement_above = (random.chance(25) && self.nodes > 1).then(|| random.between(0, 700));
+        self
+    }
+
+    /// A world whose nodes are spoken to over HTTP by the real source.
+    pub(super) fn over_http(seed: u64, random: &mut Random) -> Self {
+        let mut plan = Self::new(seed, random);
+        let mut more = Random::new(seed.rotate_left(32));
+        plan.family = ChainFamily::Evm;
+        let id = AssetId::token(&plan.name, TOKEN).unwrap();
+        let traces = [Traces::None, Traces::Debug, Traces::Parity][more.index(3)];
+        plan.compares = traces == Traces::None && more.chance(70);
+        if plan.compares && more.chance(30) {
+            // So many that one call asks for all of their balances.
+            plan.payments = 6;
+        }
+        plan.is_long = more.chance(20);
+        plan.faults = [faults(&mut more), heavy(&mut more)][more.index(2)];
+        plan.rpc = Some(Rpc {
+            token: Asset { id, symbol: "TOK".to_owned(), decimals: TOKEN_DECIMALS },
+            traces,
+            compare_every: Duration::from_millis([20, 200, 60_000][more.index(3)]),
+            forgets: plan.compares || more.chance(85),
+        });
+        plan
     }
 
     /// Heights can be empty, as on Solana.
@@ -68,20 +133,35 @@ impl Plan {
         self.family == ChainFamily::Solana
     }
 
-    pub(super) fn config(&self) -> WatcherConfig {
+    /// `urls`: of the nodes that are spoken to over HTTP; `is_patient`: what takes long is waited for.
+    pub(super) fn config(&self, urls: Vec<Url>, is_patient: bool) -> WatcherConfig {
         let spec = ChainSpec {
             min_deposits: BTreeMap::new(),
             name: self.name.clone(),
             family: self.family,
             chain_id: Some(CHAIN_ID),
             required_confirmations: 1,
-            assets: vec![self.asset.clone()],
+            assets: std::iter::once(&self.asset).chain(self.rpc.iter().map(|rpc| &rpc.token)).cloned().collect(),
         };
-        let mut config = WatcherConfig::new(spec, Vec::new());
+        let mut config = WatcherConfig::new(spec, urls);
         config.start_block = self.start_block;
         config.lookback = self.lookback;
         config.reorg_window = u32::try_from(self.window).unwrap();
         config.rpc_options.concurrency = self.concurrency;
+        config.agreement = self.agreement_above.map(|above| {
+            let above = config.chain.assets.iter().map(|asset| (asset.id.clone(), u128::from(above))).collect();
+            Agreement { providers: AGREEING, above }
+        });
+        if let Some(rpc) = &self.rpc {
+            config.finality = if self.tells_final { Finality::Tag(FinalityTag::Finalized) } else { Finality::Depth };
+            config.evm = EvmOptions { eip7708_block: None, traces: rpc.traces, balances_every: Duration::ZERO };
+            config.rpc_options.request_timeout = if is_patient { PATIENT } else { IMPATIENT };
+            config.rpc_options.connect_timeout = config.rpc_options.request_timeout;
+            // These chains have a time of their own.
+            config.rpc_options.head_age_max = Duration::from_secs(u64::from(u32::MAX));
+            config.rpc_options.head_lag_max = 2;
+            config.rpc_options.compare_every = rpc.compare_every;
+        }
         config
     }
 }
@@ -97,6 +177,11 @@ fn faults(random: &mut Random) -> Faults {
         let forged = if random.chance(60) { 10 } else { 0 };
         Faults { failing: 15, missing: 10, forged, switching: 40, speechless: 25 }
     }
+}
+
+fn heavy(random: &mut Random) -> Faults {
+    let forged = if random.chance(50) { 6 } else { 0 };
+    Faults { failing: 10, missing: 10, forged, switching: 0, speechless: 10 }
 }
 
 /// Somebody who is to pay.

@@ -1,5 +1,5 @@
-//! Steps of watchers, taken apart: a step stops at every question to a node, where another watcher may go on or the
-//! process may die; and it may die while any of its statements is on its way to the database.
+//! Steps of watchers, taken apart: a step stops at every question to a node, where another watcher may go on, the chain
+//! may change or the process may die; and it may die while any of its statements is on its way to the database.
 //!
 //! When a step is to die is a number of questions and statements, never of polls or of time: those differ from run to run.
 //! A statement that was on its way is carried out by the database, also if it is the commit.
@@ -7,8 +7,8 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
+use std::sync::{Mutex, MutexGuard};
+use std::task::{Poll, Waker};
 
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -40,32 +40,70 @@ impl Subscriber for StatementCount {
     fn exit(&self, _: &Id) {}
 }
 
-/// Where a step waits until it may go on.
+/// Where a step waits until it may go on. Nobody passes before it is opened, however often a step is polled: how far a
+/// step comes in one go must not depend on how fast the database answers.
 #[derive(Debug, Default)]
-pub(super) struct Gate {
-    /// Somebody has just come to the gate.
-    reached: AtomicBool,
+pub(super) struct Gate(Mutex<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Somebody has come since it was opened.
+    reached: bool,
+    openings: u64,
+    /// In the order in which they came.
+    wakers: Vec<Waker>,
+    /// Of who drives the step.
+    driver: Option<Waker>,
 }
 
 impl Gate {
-    /// Forgets who came.
-    pub(super) fn open(&self) {
-        self.reached.store(false, Ordering::Relaxed);
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap()
     }
 
-    /// Stops once.
+    /// Lets through who waits, and forgets who came.
+    pub(super) fn open(&self) {
+        let wakers = {
+            let mut waiting = self.lock();
+            waiting.reached = false;
+            waiting.openings += 1;
+            std::mem::take(&mut waiting.wakers)
+        };
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Waits until it is opened.
     pub(super) async fn pass(&self) {
-        let mut stopped = false;
+        let came_at = {
+            let mut waiting = self.lock();
+            waiting.reached = true;
+            waiting.openings
+        };
         poll_fn(|context| {
-            if stopped {
+            let mut waiting = self.lock();
+            if waiting.openings > came_at {
                 return Poll::Ready(());
             }
-            stopped = true;
-            self.reached.store(true, Ordering::Relaxed);
-            context.waker().wake_by_ref();
+            waiting.wakers.push(context.waker().clone());
             Poll::Pending
         })
         .await;
+    }
+
+    /// Somebody comes who cannot be held: a call over the network.
+    pub(super) fn note(&self) {
+        let mut waiting = self.lock();
+        waiting.reached = true;
+        if let Some(driver) = waiting.driver.take() {
+            driver.wake();
+        }
+    }
+
+    /// Whether somebody has come since the last time; whoever comes from now on wakes that driver.
+    fn take_reached(&self, driver: &Waker) -> bool {
+        let mut waiting = self.lock();
+        waiting.driver = Some(driver.clone());
+        std::mem::take(&mut waiting.reached)
     }
 }
 
@@ -86,10 +124,11 @@ pub(super) async fn go_on<F>(mut step: Pin<&mut F>, gate: &Gate, life: &mut Opti
 where
     F: Future<Output = Progress>,
 {
+    gate.open();
     poll_fn(|context| {
         let before = STATEMENTS.get();
         let poll = step.as_mut().poll(context);
-        let is_at_gate = gate.reached.swap(false, Ordering::Relaxed);
+        let is_at_gate = gate.take_reached(context.waker());
         let spent = STATEMENTS.get() - before + u64::from(is_at_gate);
         let is_over = match life {
             Some(left) => {

@@ -33,6 +33,25 @@ pub(super) async fn register(pool: &PgPool, plan: &Plan, payers: &[Payer]) {
     .execute(pool)
     .await
     .unwrap();
+    for payer in payers.iter().filter(|payer| payer.claimed && plan.compares) {
+        show_open(pool, plan, payer).await;
+    }
+}
+
+/// The read model of payments shows one that is open: its balance is compared.
+async fn show_open(pool: &PgPool, plan: &Plan, payer: &Payer) {
+    sqlx::query(
+        "INSERT INTO payments (id, merchant_id, order_id, amount, currency, blockchain, payment_address, expires_at,
+                               created_at, updated_at, asset, decimals, amount_minor, required_confirmations, position)
+         VALUES ($1::uuid, $1::uuid, $1, 1, 'SIM', $2, $3, 'infinity', now(), now(), $4, 0, 1, 1, 0)",
+    )
+    .bind(payer.id.to_string())
+    .bind(plan.name.as_str())
+    .bind(&payer.address)
+    .bind(plan.asset.id.as_str())
+    .execute(pool)
+    .await
+    .unwrap();
 }
 
 /// A payment is opened at an address that was ready.
@@ -49,6 +68,22 @@ pub(super) async fn claim(pool: &PgPool, plan: &Plan, payer: &Payer) {
     .execute(pool)
     .await
     .unwrap();
+    if plan.compares {
+        show_open(pool, plan, payer).await;
+    }
+}
+
+/// Whether the watchers have come as far as that block and nothing waits to be confirmed.
+pub(super) async fn is_at_rest(pool: &PgPool, plan: &Plan, head: &str) -> bool {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM chain_cursors WHERE chain = $1 AND hash = $2)
+            AND NOT EXISTS (SELECT 1 FROM deposit_observations WHERE chain = $1 AND stage = 'seen')",
+    )
+    .bind(plan.name.as_str())
+    .bind(head)
+    .fetch_one(pool)
+    .await
+    .unwrap()
 }
 
 /// The reports that wait in the outbox: id and body.

@@ -7,8 +7,17 @@ use wopay_domain::payment::{DepositStage, DepositState};
 use wopay_eventbus::ObserveDeposit;
 
 use super::chain::Movement;
+use super::plan::{AGREEING, Payer};
 use super::store::{self, Stored};
 use super::world::World;
+
+/// Transaction, leg, address, minor units, block hash.
+type Found<'a> = (&'a str, String, &'a str, u64, &'a str);
+
+/// Whether a deposit was found by comparing balances.
+fn is_of_balance(leg: &str) -> bool {
+    leg.starts_with("trace:balance/")
+}
 
 impl World {
     /// A report is about to be executed: if it credits money, it may.
@@ -19,6 +28,10 @@ impl World {
         assert!(confirmations >= payer.confirmations, "credited after {confirmations} confirmations: {report:?}");
         let told = self.nodes().told_final;
         assert!(!self.plan.tells_final || report.block.number <= told, "credited above {told}: {report:?}");
+        if self.plan.agreement_above.is_some_and(|above| report.amount.minor() > u128::from(above)) {
+            let named = self.nodes().named.get(&report.block.hash).map_or(0, std::collections::BTreeSet::len);
+            assert!(named >= AGREEING, "credited although only {named} nodes name the block: {report:?}");
+        }
         self.credits.push(report.clone());
     }
 
@@ -88,7 +101,24 @@ impl World {
                 let is_new = found.insert((transaction, leg, payer.address.as_str(), minor, block));
                 assert!(is_new && payer.first_at.is_none(), "{} counts twice", state.deposit);
             }
+            self.judge_balance(payer, &found);
             self.compare("credited", &found, stored.cursor.2, |movement| movement.to == payer.address);
+        }
+    }
+
+    /// Where balances are compared, what is credited in native money is what the address holds, however it came.
+    fn judge_balance(&self, payer: &Payer, found: &BTreeSet<Found<'_>>) {
+        let nodes = self.nodes();
+        let of_token = |leg: &str| self.plan.rpc.is_some() && leg.starts_with("log:");
+        let credited: u64 = found.iter().filter(|found| !of_token(&found.1)).map(|found| found.3).sum();
+        let counts = |movement: &Movement| self.plan.rpc.is_none() || movement.is_native();
+        let held = nodes.chain.held(nodes.chain.head().hash(), &payer.address, counts);
+        if self.plan.compares && payer.claimed {
+            assert_eq!(u128::from(credited), held, "{} holds as much as is credited: {found:?}", payer.address);
+        }
+        for (block, leg, _, _, hash) in found.iter().filter(|found| is_of_balance(&found.1)) {
+            assert!(self.plan.compares && block == hash, "{leg} was found by a comparison");
+            assert!(nodes.chain.blocks.iter().any(|known| known.hash() == *hash), "{leg} is in a canonical block");
         }
     }
 
@@ -96,7 +126,7 @@ impl World {
     fn compare(
         &self,
         what: &str,
-        found: &BTreeSet<(&str, String, &str, u64, &str)>,
+        found: &BTreeSet<Found<'_>>,
         base: u64,
         concerns: impl Fn(&Movement) -> bool,
     ) {
@@ -104,6 +134,9 @@ impl World {
         let mut canonical = BTreeSet::new();
         for block in &nodes.chain.blocks {
             for movement in block.movements.iter().filter(|movement| movement.succeeded && concerns(movement)) {
+                if movement.is_unseen() {
+                    continue;
+                }
                 let Some(payer) = self.payers.iter().find(|payer| payer.address == movement.to) else { continue };
                 let leg = match &movement.leg {
                     wopay_domain::DepositLeg::Native => "native".to_owned(),
@@ -118,7 +151,7 @@ impl World {
                 canonical.insert(entry);
             }
         }
-        let invented: Vec<_> = found.difference(&canonical).collect();
+        let invented: Vec<_> = found.difference(&canonical).filter(|found| !is_of_balance(&found.1)).collect();
         assert!(invented.is_empty(), "{what}, but not canonical: {invented:?}");
     }
 

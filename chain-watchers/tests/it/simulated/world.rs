@@ -3,19 +3,19 @@
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
-use serde::Deserialize;
 use sqlx::PgPool;
 use wopay_chain_watchers::{ChainWatcher, OutboxSignal, Progress};
-use wopay_domain::deposit::{self, ObserveUnmatched, UnmatchedDeposit, UnmatchedDepositCommand};
-use wopay_domain::payment::{DepositReport, PaymentCommand, decide, evolve};
-use wopay_domain::{DepositId, DepositLeg};
-use wopay_eventbus::commands::{ObserveDeposit, ObserveUnmatchedDeposit};
+use wopay_domain::DepositId;
+use wopay_domain::deposit::UnmatchedDeposit;
+use wopay_domain::payment::DepositReport;
 
-use super::chain::{Chain, Movement};
+use super::chain::Chain;
 use super::nodes::{Node, Nodes, Simulated};
 use super::plan::{Payer, Plan};
 use super::random::Random;
+use super::rpc::{Endpoint, Wire};
 use super::steps::{Came, Gate, go_on};
 use super::store;
 
@@ -23,23 +23,9 @@ use super::store;
 const SETTLING_STEPS: u32 = 40;
 /// Questions to nodes and statements after which a step may die: about as many as the longest has.
 const LIVES: u64 = 28;
-
-/// What a report says, to whom.
-#[derive(Clone, Deserialize)]
-#[serde(untagged)]
-enum Told {
-    OfPayment(ObserveDeposit),
-    Unmatched(ObserveUnmatchedDeposit),
-}
-
-impl Told {
-    const fn report(&self) -> &DepositReport {
-        match self {
-            Self::OfPayment(command) => &command.report,
-            Self::Unmatched(command) => &command.report,
-        }
-    }
-}
+/// The same in time, where the watchers' own idea of when to ask whom again is left to time.
+const SETTLING_TIME: Duration = Duration::from_secs(90);
+const WATCHERS: usize = 2;
 
 pub(super) struct World {
     pub(super) plan: Plan,
@@ -55,15 +41,22 @@ pub(super) struct World {
     pub(super) reports_after: i64,
     /// Steps may die on the way.
     pub(super) is_deadly: bool,
-    watchers: Vec<(ChainWatcher, Arc<Gate>)>,
+    /// Everybody tells the truth by now.
+    is_calm: bool,
+    /// Each is away only while it takes a step.
+    pub(super) watchers: Vec<Option<ChainWatcher>>,
+    /// Where each watcher's steps stop.
+    gates: Vec<Arc<Gate>>,
+    /// The nodes, where they are spoken to over HTTP.
+    endpoints: Vec<Endpoint>,
     trace: Option<Vec<String>>,
 }
 
 impl World {
     /// The world of that seed, before anything happens in it.
-    pub(super) async fn new(seed: u64, pool: PgPool, reports_after: i64, is_traced: bool) -> Self {
-        let mut random = Random::new(seed);
-        let plan = Plan::new(seed, &mut random);
+    pub(super) async fn new(seed: Seed, pool: PgPool, reports_after: i64, is_traced: bool) -> Self {
+        let (plan, mut random) = seed.plan();
+        let seed = seed.number();
         let mut chain = Chain::new(seed, plan.has_empty_heights(), plan.block_time_s);
         for _ in 0..plan.blocks_before {
             chain.mine(Vec::new(), &mut random);
@@ -82,25 +75,35 @@ impl World {
             tells_final: plan.tells_final,
             told_final: 0,
             addresses: payers.iter().map(|payer| payer.address.clone()).collect(),
+            named: HashMap::new(),
         };
         let nodes = Arc::new(Mutex::new(nodes));
-        let (watchers, credits, trace) = (Vec::new(), Vec::new(), is_traced.then(Vec::new));
-        let unmatched = HashMap::new();
+        let gates: Vec<Arc<Gate>> = (0..WATCHERS).map(|_| Arc::default()).collect();
+        let mut endpoints = Vec::new();
+        if plan.rpc.is_some() {
+            let wire = Arc::new(Wire::new(seed, &plan, Arc::clone(&nodes), gates.clone()));
+            for index in 0..nodes.lock().unwrap().nodes.len() {
+                endpoints.push(Endpoint::new(index, Arc::clone(&wire)).await);
+            }
+        }
         let mut world = Self {
             plan,
             random,
             nodes,
             payers,
-            unmatched,
-            credits,
+            unmatched: HashMap::new(),
+            credits: Vec::new(),
             pool,
             reports_after,
             is_deadly: true,
-            watchers,
-            trace,
+            is_calm: false,
+            watchers: Vec::new(),
+            gates,
+            endpoints,
+            trace: is_traced.then(Vec::new),
         };
         world.note(|world| format!("{:?}", world.plan));
-        world.watchers = vec![world.watcher(), world.watcher()];
+        world.watchers = (0..WATCHERS).map(|index| Some(world.watcher(index))).collect();
         world
     }
 
@@ -113,22 +116,26 @@ impl World {
         self.trace.as_deref().unwrap_or_default()
     }
 
-    fn note(&mut self, line: impl FnOnce(&Self) -> String) {
+    pub(super) fn note(&mut self, line: impl FnOnce(&Self) -> String) {
         if self.trace.is_some() {
             let line = line(self);
             self.trace.get_or_insert_default().push(line);
         }
     }
 
-    fn watcher(&self) -> (ChainWatcher, Arc<Gate>) {
-        let gate = Arc::new(Gate::default());
+    pub(super) fn watcher(&self, index: usize) -> ChainWatcher {
+        let urls = self.endpoints.iter().map(|endpoint| endpoint.url(index)).collect();
+        let (config, signal) = (self.plan.config(urls, self.is_calm), OutboxSignal::default());
+        if self.plan.rpc.is_some() {
+            return ChainWatcher::new(&config, self.pool.clone(), signal).unwrap();
+        }
         let source = Simulated {
             nodes: Arc::clone(&self.nodes),
-            gate: Arc::clone(&gate),
+            gate: Arc::clone(&self.gates[index]),
             has_empty_heights: self.plan.has_empty_heights(),
+            compared: self.plan.compares.then(|| self.plan.asset.id.clone()),
         };
-        let (config, signal) = (self.plan.config(), OutboxSignal::default());
-        (ChainWatcher::with_source(&config, Arc::new(source), self.pool.clone(), signal), gate)
+        ChainWatcher::with_source(&config, Arc::new(source), self.pool.clone(), signal)
     }
 
     /// From the beginning to where nothing moves any more.
@@ -144,148 +151,6 @@ impl World {
         }
         self.settle().await;
         while self.deliver().await > 0 {}
-    }
-
-    async fn happen(&mut self) {
-        match self.random.below(100) {
-            0..45 => self.mine(),
-            45..72 => self.fork(),
-            72..82 => self.finalize(),
-            82..90 => {
-                self.nodes().disturb();
-                self.note(|world| format!("the nodes are {:?}", world.nodes().nodes));
-            }
-            90..95 => self.claim().await,
-            95..97 => self.expire(),
-            _ => {
-                let index = self.random.index(self.watchers.len());
-                self.watchers[index] = self.watcher();
-                self.note(|_| format!("watcher {index} restarts"));
-            }
-        }
-    }
-
-    fn mine(&mut self) {
-        for _ in 0..self.random.between(1, 3) {
-            let movements = self.movements();
-            let mut nodes = self.nodes.lock().unwrap();
-            nodes.chain.mine(movements, &mut self.random);
-        }
-        self.note(|world| format!("mined {:?}", world.nodes().chain.head()));
-    }
-
-    /// The transactions of one block.
-    fn movements(&mut self) -> Vec<Movement> {
-        let count = [0, 0, 1, 1, 1, 2, 3][self.random.index(7)];
-        (0..count).flat_map(|_| self.transaction()).collect()
-    }
-
-    fn transaction(&mut self) -> Vec<Movement> {
-        let transaction = self.nodes().chain.name();
-        let succeeded = self.random.chance(90);
-        let first = self.random.below(2);
-        let legs = if self.random.chance(20) { 2 } else { 1 };
-        let leg = |number: u64| match (self.plan.has_empty_heights(), number) {
-            (true, number) => DepositLeg::Account(format!("a{number}/native")),
-            (false, 0) => DepositLeg::Native,
-            (false, number) => DepositLeg::Log(u32::try_from(number - 1).unwrap()),
-        };
-        let legs: Vec<_> = (first..first + legs).map(leg).collect();
-        let movement = |leg: DepositLeg| {
-            let stranger = "0x00000000000000000000000000000000deadbeef".to_owned();
-            let is_ours = self.random.chance(80);
-            let to = if is_ours { self.payers[self.random.index(self.payers.len())].address.clone() } else { stranger };
-            let minor = if self.random.chance(20) { 1 } else { self.random.between(1, 1000) };
-            Movement { transaction: transaction.clone(), leg, to, minor, succeeded }
-        };
-        legs.into_iter().map(movement).collect()
-    }
-
-    /// Another branch, from a block that is still allowed to lose what stands on it.
-    fn fork(&mut self) {
-        let places: Vec<u64> = {
-            let nodes = self.nodes();
-            let lowest = nodes.chain.finalized.max(nodes.chain.highest.saturating_sub(self.plan.window));
-            // No cluster gives its first blocks up; nodes need not keep block 0.
-            let lowest = lowest.max(u64::from(self.plan.has_empty_heights()));
-            let heights = nodes.chain.blocks.iter().map(super::chain::Block::height);
-            heights.filter(|height| *height >= lowest).collect()
-        };
-        if places.is_empty() {
-            return;
-        }
-        let place = places[self.random.index(places.len())];
-        let orphaned = self.nodes().chain.cut_above(place);
-        let length = self.random.below(places.len() as u64 + 2);
-        let mut fresh: Vec<Vec<Movement>> = (0..length).map(|_| self.movements()).collect();
-        let mut transactions: Vec<Vec<Movement>> = Vec::new();
-        for movement in orphaned {
-            match transactions.iter_mut().find(|known| known[0].transaction == movement.transaction) {
-                Some(known) => known.push(movement),
-                None => transactions.push(vec![movement]),
-            }
-        }
-        self.random.shuffle(&mut transactions);
-        for transaction in transactions {
-            if fresh.is_empty() || self.random.chance(30) {
-                continue;
-            }
-            let index = self.random.index(fresh.len());
-            let transaction = self.changed(transaction);
-            fresh[index].extend(transaction);
-        }
-        for movements in fresh {
-            let mut nodes = self.nodes.lock().unwrap();
-            nodes.chain.mine(movements, &mut self.random);
-        }
-        self.note(|world| format!("forked at {place}: {:?}", &world.nodes().chain.blocks));
-    }
-
-    /// A transaction as it comes out in another block: mostly as before.
-    fn changed(&mut self, mut transaction: Vec<Movement>) -> Vec<Movement> {
-        match self.random.below(100) {
-            0..12 => transaction.iter_mut().for_each(|movement| movement.minor += 5),
-            12..20 => transaction.iter_mut().for_each(|movement| movement.succeeded = !movement.succeeded),
-            20..27 => transaction.truncate(1),
-            27..34 => {
-                transaction.truncate(1);
-                let leg = if self.plan.has_empty_heights() {
-                    DepositLeg::Account("other/native".to_owned())
-                } else {
-                    DepositLeg::Log(9)
-                };
-                transaction[0].leg = leg;
-            }
-            34..40 => transaction[0].to.clone_from(&self.payers[0].address),
-            _ => {}
-        }
-        transaction
-    }
-
-    fn finalize(&mut self) {
-        let mut nodes = self.nodes.lock().unwrap();
-        let (low, high) = (nodes.chain.finalized, nodes.chain.head().height());
-        nodes.chain.finalized = self.random.between(low, high.max(low));
-        drop(nodes);
-        self.note(|world| format!("final: {}", world.nodes().chain.finalized));
-    }
-
-    async fn claim(&mut self) {
-        let Some(payer) = self.payers.iter_mut().find(|payer| !payer.claimed) else { return };
-        payer.claimed = true;
-        store::claim(&self.pool, &self.plan, payer).await;
-        let id = payer.id;
-        self.note(|_| format!("{id} is opened"));
-    }
-
-    fn expire(&mut self) {
-        let index = self.random.index(self.payers.len());
-        let payment = &mut self.payers[index].payment;
-        let at = payment.state().unwrap().terms.expires_at;
-        for event in decide(payment, PaymentCommand::Expire { at }).unwrap_or_default() {
-            evolve(payment, event);
-        }
-        self.note(|_| format!("payment {index} expires"));
     }
 
     /// Some steps of one watcher, or a step of both at the same time; any of them may die on the way.
@@ -306,17 +171,19 @@ impl World {
 
     /// A step of one watcher; `None`: it died.
     async fn step(&mut self, index: usize, dies: &mut Option<u64>) -> Option<Progress> {
-        let (watcher, gate) = &mut self.watchers[index];
+        let mut watcher = self.watchers[index].take().unwrap();
+        let gate = Arc::clone(&self.gates[index]);
         let came = {
             let mut step = pin!(watcher.advance_once());
             loop {
-                match go_on(step.as_mut(), gate, dies).await {
-                    Came::ToTheGate => {}
+                match go_on(step.as_mut(), &gate, dies).await {
+                    Came::ToTheGate => self.interrupt(),
                     came => break came,
                 }
             }
         };
-        self.note(|_| format!("watcher {index}: {came:?}"));
+        self.note(|_| format!("watcher {index}: {came:?}, {:?}", watcher.status().health().last_error));
+        self.watchers[index] = Some(watcher);
         if let Came::Through(progress) = came {
             return Some(progress);
         }
@@ -327,31 +194,31 @@ impl World {
 
     /// A step of each watcher, in turns from one question to a node to the next.
     async fn step_both(&mut self, mut dies: Option<u64>) {
-        let dead = {
-            let [(first, first_gate), (second, second_gate)] = &mut self.watchers[..] else { panic!("two watchers") };
-            let (mut first, mut second) = (pin!(first.advance_once()), pin!(second.advance_once()));
-            let (mut first_came, mut second_came) = (Came::ToTheGate, Came::ToTheGate);
+        let [mut one, mut other] = [0, 1].map(|index: usize| self.watchers[index].take().unwrap());
+        let gates = self.gates.clone();
+        let (mut first_came, mut second_came) = (Came::ToTheGate, Came::ToTheGate);
+        {
+            let (mut first, mut second) = (pin!(one.advance_once()), pin!(other.advance_once()));
             while first_came == Came::ToTheGate || second_came == Came::ToTheGate {
                 let is_first =
                     second_came != Came::ToTheGate || (first_came == Came::ToTheGate && self.random.chance(50));
                 if is_first {
-                    first_came = go_on(first.as_mut(), first_gate, &mut dies).await;
+                    first_came = go_on(first.as_mut(), &gates[0], &mut dies).await;
                     if first_came == Came::ToItsDeath {
                         break;
                     }
                 } else {
-                    second_came = go_on(second.as_mut(), second_gate, &mut None).await;
+                    second_came = go_on(second.as_mut(), &gates[1], &mut None).await;
                 }
+                self.interrupt();
             }
-            if let Some(trace) = &mut self.trace {
-                trace.push(format!("both watchers: {first_came:?}, {second_came:?}"));
-            }
+        }
+        self.note(|_| format!("both watchers: {first_came:?}, {second_came:?}"));
+        self.watchers = vec![Some(one), Some(other)];
+        if first_came == Came::ToItsDeath {
             // Both are of one process.
-            first_came == Came::ToItsDeath
-        };
-        if dead {
             self.died(0).await;
-            self.watchers[1] = self.watcher();
+            self.watchers[1] = Some(self.watcher(1));
         }
     }
 
@@ -362,82 +229,96 @@ impl World {
             tokio::task::yield_now().await;
         }
         if self.random.chance(70) {
-            self.watchers[index] = self.watcher();
-        } else {
-            // A call that was dropped at its gate leaves no mark there.
-            self.watchers[index].1.open();
+            self.watchers[index] = Some(self.watcher(index));
+        }
+    }
+
+    /// While a watcher waits for a node's answer, the chain goes on.
+    fn interrupt(&mut self) {
+        if !self.is_calm {
+            self.happen_meanwhile();
         }
     }
 
     /// Everybody tells the truth and everything becomes final: the watchers come to rest at the head.
     async fn settle(&mut self) {
-        {
-            let mut nodes = self.nodes.lock().unwrap();
-            nodes.reform();
-            for _ in 0..4 {
-                nodes.chain.mine(Vec::new(), &mut self.random);
-            }
-            // Higher than any branch was, and than where watching is to begin.
-            let reached = nodes.chain.highest.max(self.plan.start_block.unwrap_or_default());
-            while nodes.chain.head().height() < reached {
-                nodes.chain.mine(Vec::new(), &mut self.random);
-            }
-            nodes.chain.finalized = nodes.chain.head().height();
+        self.is_calm = true;
+        self.nodes().reform();
+        self.finish_chain();
+        // What a watcher remembers of nodes and of disagreement it would act upon for seconds.
+        if self.plan.agreement_above.is_some() || self.plan.rpc.as_ref().is_some_and(|rpc| rpc.forgets) {
+            self.watchers = (0..WATCHERS).map(|index| Some(self.watcher(index))).collect();
         }
-        let index = self.random.index(self.watchers.len());
-        let mut steps = 0;
-        while self.step(index, &mut None).await != Some(Progress::Idle) {
-            steps += 1;
-            assert!(steps < SETTLING_STEPS, "no rest: {:?}", self.watchers[index].0.status().health());
+        let index = self.random.index(WATCHERS);
+        self.rest(index).await;
+        if self.plan.compares {
+            // What a balance has shown at the head is confirmed only further below.
+            self.finish_chain();
+            self.rest(index).await;
         }
     }
 
-    /// Executes the reports that wait, in any order, some twice; then they are deleted, unless the publisher dies before.
-    async fn deliver(&mut self) -> usize {
-        let rows = store::reports(&self.pool, &self.plan, self.reports_after).await;
-        let mut ids: Vec<i64> = rows.iter().map(|(id, _)| *id).collect();
-        let mut told: Vec<Told> = rows.iter().map(|(_, body)| serde_json::from_str(body).unwrap()).collect();
-        // In what order one statement's rows come is not the seed's to say.
-        told.sort_by_cached_key(|told| {
-            let DepositReport { deposit, block, stage, .. } = told.report();
-            (deposit.to_string(), block.hash.clone(), format!("{stage:?}"))
-        });
-        if self.random.chance(20) {
-            told.extend_from_within(..);
+    /// Everything so far becomes deep and final.
+    fn finish_chain(&mut self) {
+        let mut nodes = self.nodes.lock().unwrap();
+        for _ in 0..4 {
+            nodes.chain.mine(Vec::new(), &mut self.random);
         }
-        self.random.shuffle(&mut told);
-        if self.random.chance(20) {
-            told.truncate(self.random.index(told.len() + 1));
-            ids.clear();
+        // Higher than any branch was, and than where watching is to begin.
+        let reached = nodes.chain.highest.max(self.plan.start_block.unwrap_or_default());
+        while nodes.chain.head().height() < reached {
+            nodes.chain.mine(Vec::new(), &mut self.random);
         }
-        for told in told {
-            let DepositReport { deposit, block, stage, .. } = told.report();
-            self.note(|_| format!("delivered: {deposit} {stage:?} in {} {}", block.number, block.hash));
-            match told {
-                Told::OfPayment(command) => self.execute(command),
-                Told::Unmatched(command) => self.execute_unmatched(command),
+        nodes.chain.finalized = nodes.chain.head().height();
+    }
+
+    async fn rest(&mut self, index: usize) {
+        let (begun, mut steps) = (Instant::now(), 0);
+        loop {
+            let progress = self.step(index, &mut None).await;
+            let health = || self.watchers[index].as_ref().map(|watcher| watcher.status().health());
+            if self.plan.rpc.is_none() {
+                if progress == Some(Progress::Idle) {
+                    break;
+                }
+                steps += 1;
+                assert!(steps < SETTLING_STEPS, "no rest: {:?}", health());
+                continue;
+            }
+            let head = self.nodes().chain.head().hash().to_owned();
+            if progress == Some(Progress::Idle) && store::is_at_rest(&self.pool, &self.plan, &head).await {
+                break;
+            }
+            assert!(begun.elapsed() < SETTLING_TIME, "no rest: {:?}", health());
+            if progress != Some(Progress::Again) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
-        if !ids.is_empty() {
-            store::delete_reports(&self.pool, &ids).await;
+    }
+}
+
+/// Which world it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seed {
+    /// Its source is simulated.
+    Called(u64),
+    /// Its nodes speak JSON-RPC to the real source.
+    OverHttp(u64),
+}
+
+impl Seed {
+    pub(super) const fn number(self) -> u64 {
+        match self {
+            Self::Called(seed) | Self::OverHttp(seed) => seed,
         }
-        rows.len()
     }
 
-    fn execute_unmatched(&mut self, command: ObserveUnmatchedDeposit) {
-        let known = self.unmatched.entry(DepositId::of(&command.report.deposit)).or_default();
-        let observe = ObserveUnmatched { address: command.address, report: command.report, told: None };
-        for event in deposit::decide(known, UnmatchedDepositCommand::Observe(Box::new(observe))).unwrap() {
-            deposit::evolve(known, event);
-        }
-    }
-
-    fn execute(&mut self, command: ObserveDeposit) {
-        self.credit(&command);
-        let payer = self.payers.iter_mut().find(|payer| payer.id == command.payment_id).unwrap();
-        let report = PaymentCommand::ObserveDeposit(Box::new(command.report));
-        for event in decide(&payer.payment, report).unwrap() {
-            evolve(&mut payer.payment, event);
-        }
+    fn plan(self) -> (Plan, Random) {
+        let mut random = Random::new(self.number());
+        let plan = match self {
+            Self::Called(seed) => Plan::new(seed, &mut random),
+            Self::OverHttp(seed) => Plan::over_http(seed, &mut random),
+        };
+        (plan, random)
     }
 }
