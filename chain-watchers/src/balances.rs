@@ -1,19 +1,64 @@
-//! What addresses hold at one block, as the chain says: the other side of a reconciliation with the books.
+//! What addresses hold, as the chain says: the other side of a reconciliation with the books.
 //!
-//! A [`BalanceReader`] is bound to one block by its hash (EIP-1898), so that every balance is of the same state whichever
-//! node answers. Nodes that do not know the form are asked by number, and the block's hash is compared before and after.
-//! Balances are read in batches; nothing is kept.
+//! On EVM chains a [`BalanceReader`] is bound to one block by its hash (EIP-1898), so that every balance is of the same
+//! state whichever node answers. Nodes that do not know the form are asked by number, and the block's hash is compared
+//! before and after. Solana's nodes answer for their newest slot alone: there every balance is of the slot that its answer
+//! names, the reader's block or a later one. Balances are read in batches; nothing is kept.
+
+use std::str::FromStr;
 
 use wopay_domain::{AssetId, BlockRef, ChainFamily, ChainName};
 
 use crate::config::{ConfigError, WatcherConfig};
 use crate::evm::EvmBalances;
+use crate::solana::SolanaBalances;
 use crate::source::SourceError;
 
-/// Reads balances at one block of one chain.
+/// Reads balances of one chain.
 #[derive(Debug)]
-pub struct BalanceReader {
-    chain: EvmBalances,
+pub struct BalanceReader(Reader);
+
+#[derive(Debug)]
+enum Reader {
+    Evm(Box<EvmBalances>),
+    Solana(Box<SolanaBalances>),
+}
+
+/// Of which block balances are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BalanceBlock {
+    /// Of the one at this height. Not on Solana.
+    Height(u64),
+    /// Of the newest that the chain will not take back, by its finality setting.
+    Finalized,
+    /// Of the newest; on Solana of the newest confirmed one.
+    Latest,
+}
+
+/// A text that names no block.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a block is a height, `finalized` or `latest`, got {0:?}")]
+pub struct BalanceBlockError(String);
+
+impl FromStr for BalanceBlock {
+    type Err = BalanceBlockError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "finalized" => Ok(Self::Finalized),
+            "latest" => Ok(Self::Latest),
+            height => height.parse().map(Self::Height).map_err(|_| BalanceBlockError(text.to_owned())),
+        }
+    }
+}
+
+/// What an account holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Balance {
+    /// Minor units.
+    pub minor: u128,
+    /// The height of the block with which it held that.
+    pub height: u64,
 }
 
 /// Why balances cannot be read.
@@ -31,6 +76,18 @@ pub enum BalanceError {
         block: u64,
         /// The height of the newest block.
         newest: u64,
+    },
+    /// The chain's nodes tell of the present only.
+    #[error("nodes of {chain} do not tell what was held at a past block: take `finalized` or `latest`")]
+    NoPast {
+        /// The chain.
+        chain: ChainName,
+    },
+    /// No block is final yet, or the node does not say which.
+    #[error("no block of {chain} is final yet")]
+    NothingFinal {
+        /// The chain.
+        chain: ChainName,
     },
     /// The nodes have forgotten the state of that block.
     #[error(
@@ -77,34 +134,50 @@ pub enum BalanceError {
 }
 
 impl BalanceReader {
-    /// Binds a reader to the block that is canonical at this height now.
+    /// Binds a reader to a block that is canonical now.
     ///
     /// # Errors
     /// When there is no such block, the configuration cannot be used, or no endpoint answers.
-    pub async fn at(config: &WatcherConfig, height: u64) -> Result<Self, BalanceError> {
+    pub async fn at(config: &WatcherConfig, block: BalanceBlock) -> Result<Self, BalanceError> {
         config.validate()?;
-        match config.chain.family {
-            ChainFamily::Evm => Ok(Self { chain: EvmBalances::at(config, height).await? }),
-            ChainFamily::Solana => {
-                let (chain, family) = (config.chain.name.clone(), config.chain.family);
-                Err(ConfigError::NoPastBalances { chain, family }.into())
-            }
+        Ok(Self(match config.chain.family {
+            ChainFamily::Evm => Reader::Evm(Box::new(EvmBalances::at(config, block).await?)),
+            ChainFamily::Solana => Reader::Solana(Box::new(SolanaBalances::at(config, block).await?)),
+        }))
+    }
+
+    /// The block. Balances of a reader that is not [pinned](Self::is_pinned) are of this one or of later ones.
+    #[must_use]
+    pub const fn block(&self) -> &BlockRef {
+        match &self.0 {
+            Reader::Evm(chain) => chain.block(),
+            Reader::Solana(chain) => chain.block(),
         }
     }
 
-    /// The block.
+    /// Whether all balances are of this one block.
     #[must_use]
-    pub const fn block(&self) -> &BlockRef {
-        self.chain.block()
+    pub const fn is_pinned(&self) -> bool {
+        match &self.0 {
+            Reader::Evm(_) => true,
+            Reader::Solana(_) => false,
+        }
     }
 
-    /// What these accounts hold, in minor units, in the order asked. Assets need not be configured; a token whose contract
-    /// did not exist at the block is held by nobody.
+    /// What these accounts hold, in the order asked. Assets need not be configured; a token whose contract did not exist
+    /// at the block is held by nobody. On Solana a token is what all accounts together hold that this address owns.
     ///
     /// # Errors
     /// When an account is none of this chain, the state is gone or replaced, or no endpoint answers.
-    pub async fn read(&self, accounts: &[(&str, &AssetId)]) -> Result<Vec<u128>, BalanceError> {
-        self.chain.read(accounts).await
+    pub async fn read(&self, accounts: &[(&str, &AssetId)]) -> Result<Vec<Balance>, BalanceError> {
+        match &self.0 {
+            Reader::Evm(chain) => {
+                let height = chain.block().number;
+                let amounts = chain.read(accounts).await?;
+                Ok(amounts.into_iter().map(|minor| Balance { minor, height }).collect())
+            }
+            Reader::Solana(chain) => chain.read(accounts).await,
+        }
     }
 
     /// Makes sure that the block is still canonical: to be called when everything has been read.
@@ -112,6 +185,9 @@ impl BalanceReader {
     /// # Errors
     /// [`BalanceError::Replaced`] when it is not; others when no endpoint answers.
     pub async fn check_canonical(&self) -> Result<(), BalanceError> {
-        self.chain.check_canonical().await
+        match &self.0 {
+            Reader::Evm(chain) => chain.check_canonical().await,
+            Reader::Solana(chain) => chain.check_canonical().await,
+        }
     }
 }

@@ -7,6 +7,7 @@ use wopay_domain::payment::{
     DepositDecision, DepositState, Disposition, PaymentEvent, PaymentState, PaymentStatus, RefundState,
 };
 
+use super::Given;
 use crate::replay::rules::{amount, policy, time, trimmed};
 use crate::replay::{BookedLine, Books, Cause, History, Step};
 
@@ -14,10 +15,17 @@ use crate::replay::{BookedLine, Books, Cause, History, Step};
 const INDENT: &str = "     ";
 
 /// All that is to be said of a payment.
-pub(super) fn tell(state: &PaymentState, history: &History, events: &[PaymentEvent], books: &Books) -> String {
+pub(super) fn tell(
+    state: &PaymentState,
+    history: &History,
+    events: &[PaymentEvent],
+    given: &[Given],
+    books: &Books,
+) -> String {
     let mut text = String::new();
     asked(&mut text, state, history);
     happened(&mut text, state, history, events);
+    given.iter().for_each(|given| came_from_elsewhere(&mut text, state, given));
     stands(&mut text, state, history);
     booked(&mut text, state, books);
     text
@@ -73,18 +81,49 @@ fn happened(text: &mut String, state: &PaymentState, history: &History, events: 
     for (step, event) in after_creation {
         number = number.saturating_add(1);
         say!(text, "{number:>3}. {}  {}", time(step.recorded_at), what(state, event));
-        if !step.rule.is_empty() {
-            say!(text, "{INDENT}Why: {}", step.rule);
-        }
-        say!(text, "{INDENT}By {} (position {}{}).", who(&step.cause), step.position, report(step));
-        if !step.booked.is_empty() {
-            for line in in_pairs(state, &step.booked) {
-                say!(text, "{INDENT}{line}");
-            }
-        }
+        because(text, state, step);
     }
     if number == 0 {
         say!(text, "  Nothing yet.");
+    }
+}
+
+/// Why, who, and what was booked.
+fn because(text: &mut String, state: &PaymentState, step: &Step) {
+    if !step.rule.is_empty() {
+        say!(text, "{INDENT}Why: {}", step.rule);
+    }
+    say!(text, "{INDENT}By {} (position {}{}).", who(&step.cause), step.position, report(step));
+    for line in in_pairs(state, &step.booked) {
+        say!(text, "{INDENT}{line}");
+    }
+}
+
+/// Where assigned money had come to, and what became of it before and after it was assigned.
+fn came_from_elsewhere(text: &mut String, state: &PaymentState, given: &Given) {
+    let Given { state: deposit, history } = given;
+    let from = deposit.from.as_ref().map_or_else(String::new, |from| format!(" from {from}"));
+    say!(text, "\nMoney that an operator gave to this payment");
+    say!(
+        text,
+        "  {}{from}, transaction {}, came to {}, which no payment claimed.",
+        amount(Some(state), &deposit.amount),
+        deposit.deposit.transaction,
+        deposit.address
+    );
+    for (step, number) in history.steps.iter().zip(1_u32..) {
+        say!(text, "{number:>3}. {}  {}", time(step.recorded_at), of_deposit(&step.event_type));
+        because(text, state, step);
+    }
+}
+
+fn of_deposit(event_type: &str) -> &'static str {
+    match event_type {
+        "UnmatchedDepositRecorded" => "It was recorded as confirmed.",
+        "UnmatchedDepositOrphaned" => "Its block left the chain.",
+        "UnmatchedDepositAssigned" => "It was assigned to this payment.",
+        "UnmatchedDepositRefunded" => "It was recorded as sent back.",
+        _ => "It changed.",
     }
 }
 
@@ -130,8 +169,10 @@ fn what(state: &PaymentState, event: &PaymentEvent) -> String {
             it.deposit.transaction
         ),
         PaymentEvent::DepositAssigned(it) => format!(
-            "The deposit of {}, transaction {}, counts from now on.",
+            "The deposit of {} in block {} of {}, transaction {}, was assigned to this payment: it counts from now on.",
             amount(&it.amount),
+            it.block.number,
+            it.deposit.chain,
             it.deposit.transaction
         ),
         PaymentEvent::HeldDepositRefunded(it) => {

@@ -11,8 +11,7 @@ use tlog_tiles::{Hash, HashReader as _, stored_hash_index};
 use wopay_domain::envelope::DecodeError;
 use wopay_domain::ledger::postings;
 use wopay_domain::money::MoneyError;
-use wopay_domain::payment::PaymentEvent;
-use wopay_domain::{Asset, AssetId, LedgerEvent};
+use wopay_domain::{Asset, AssetId};
 use wopay_eventbus::log::{EventRef, scan};
 
 use super::artifact::Artifact;
@@ -23,7 +22,7 @@ use super::{CHECKPOINT, CONSISTENCY, EVENTS, FIRST, LAST, MANIFEST, PROOFS, PUBL
 use crate::checkpoint::{CheckpointError, SignedCheckpoint};
 use crate::error::AuditError;
 use crate::key::PublicKey;
-use crate::replay::{Books, Moment, MomentError, Progress, first_at_or_after, resolve};
+use crate::replay::{Books, Moment, MomentError, NAMING, Progress, first_at_or_after, learn, resolve};
 use crate::store::StoredCheckpoint;
 use crate::tiles::{self, TileError};
 use crate::{leaf, query};
@@ -264,20 +263,11 @@ async fn learn_ahead(
 ) -> Result<(), ExportError> {
     let mut events = scan(pool, from.saturating_sub(1), to);
     while let Some(chunk) = events.next().await? {
-        for event in chunk.iter().filter(|event| event.event_type == "PaymentCreated") {
+        for event in chunk.iter().filter(|event| NAMING.contains(&event.event_type)) {
             learn(assets, &event.decode()?);
         }
     }
     Ok(())
-}
-
-pub(super) fn learn(assets: &mut BTreeMap<AssetId, Asset>, event: &LedgerEvent) {
-    if let LedgerEvent::Payment(PaymentEvent::PaymentCreated(created)) = event {
-        let asset = &created.terms.asset;
-        if !assets.contains_key(&asset.id) {
-            assets.insert(asset.id.clone(), asset.clone());
-        }
-    }
 }
 
 fn next(position: i64, event: &EventRef<'_>) -> Result<i64, ExportError> {

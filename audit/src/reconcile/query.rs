@@ -1,17 +1,20 @@
-//! SQL: the addresses that are ours, and the events of their payments.
+//! SQL: the addresses that are ours, the events about money at them, and what the watchers noted beside the books.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
+use futures::TryStreamExt as _;
 use sqlx::PgPool;
-use wopay_domain::payment::AGGREGATE_TYPE;
-use wopay_domain::{ChainFamily, ChainName};
+use wopay_domain::envelope::DecodeError;
+use wopay_domain::{ChainFamily, ChainName, DepositId, LedgerEvent, PaymentId, deposit, payment};
 use wopay_eventbus::log::EventRef;
 
-use super::view::PaymentView;
-use super::{Folded, ReconcileError};
+use super::ReconcileError;
+use super::suspense::{Outcome, Suspense};
+use super::view::{Folded, PaymentView};
+use super::work::Account;
 
 /// Addresses compared at a time.
-const PAGE: i64 = 500;
+pub(super) const PAGE: i64 = 500;
 
 /// An address, a payment, or both.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -156,38 +159,154 @@ pub(super) async fn watched_to(pool: &PgPool, chain: &ChainName) -> Result<Optio
     Ok(height.and_then(|height| u64::try_from(height).ok()))
 }
 
-/// The payments of a page, folded from their events up to `position`.
-pub(super) async fn fold(pool: &PgPool, page: Vec<Target>, position: i64) -> Result<Vec<Folded>, ReconcileError> {
-    let payments: Vec<&str> = page.iter().filter_map(|target| target.payment_id.as_deref()).collect();
-    let mut views: HashMap<String, PaymentView> = HashMap::with_capacity(payments.len());
-    for event in money_events(pool, &payments, position).await? {
-        let decoded = event.as_ref().decode()?;
+/// A page of addresses with what the events up to `position` say of each.
+pub(super) async fn fold(
+    pool: &PgPool,
+    page: &[Target],
+    position: i64,
+    suspense: &Suspense,
+) -> Result<Vec<Folded>, ReconcileError> {
+    let ids: Vec<&str> = page.iter().filter_map(|target| target.payment_id.as_deref()).collect();
+    let mut views = payments(pool, &ids, position).await?;
+    let mut folded = Vec::with_capacity(page.len());
+    for target in page {
+        let view = target.payment_id.as_ref().and_then(|payment| views.remove(payment));
+        match (&target.address, view) {
+            (None, None) => {}
+            (Some(address), None) => folded.push(Folded::new(address.clone(), None)),
+            (None, Some(view)) => folded.push(Folded::new(view.address.clone(), Some(view))),
+            (Some(address), Some(view)) => {
+                // A claim on another address than the payment's: nothing is expected there.
+                if &view.address != address {
+                    folded.push(Folded::new(address.clone(), None));
+                }
+                folded.push(Folded::new(view.address.clone(), Some(view)));
+            }
+        }
+    }
+    add_unmatched(pool, &mut folded, position, suspense).await?;
+    Ok(folded)
+}
+
+/// Adds the money that came while no payment claimed the address, and the payments that it was assigned to.
+async fn add_unmatched(
+    pool: &PgPool,
+    folded: &mut [Folded],
+    position: i64,
+    suspense: &Suspense,
+) -> Result<(), ReconcileError> {
+    let mut given_to: Vec<BTreeSet<PaymentId>> = Vec::with_capacity(folded.len());
+    for target in &mut *folded {
+        target.unmatched = suspense.at(&target.address).cloned().collect();
+        let own = target.payment.as_ref().map(|payment| payment.id);
+        let assigned = target.unmatched.iter().filter_map(|deposit| match deposit.outcome {
+            Some(Outcome::Assigned(payment)) => Some(payment).filter(|payment| Some(*payment) != own),
+            Some(Outcome::Refunded { .. }) | None => None,
+        });
+        given_to.push(assigned.collect());
+    }
+    let ids: BTreeSet<String> = given_to.iter().flatten().map(ToString::to_string).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let views = payments(pool, &ids, position).await?;
+    for (target, given_to) in folded.iter_mut().zip(given_to) {
+        target.given_to = given_to.iter().filter_map(|payment| views.get(&payment.to_string())).cloned().collect();
+    }
+    Ok(())
+}
+
+/// These payments, folded from their events up to `position`.
+async fn payments(pool: &PgPool, ids: &[&str], position: i64) -> Result<HashMap<String, PaymentView>, ReconcileError> {
+    let mut views: HashMap<String, PaymentView> = HashMap::with_capacity(ids.len());
+    if ids.is_empty() {
+        return Ok(views);
+    }
+    for event in money_events(pool, ids, position).await? {
+        let decoded = event.decode(payment::AGGREGATE_TYPE)?;
         if let Some(view) = views.get_mut(&event.aggregate_id) {
             view.fold(decoded);
         } else if let Some(view) = PaymentView::open(&decoded) {
             views.insert(event.aggregate_id, view);
         }
     }
-    let mut folded = Vec::with_capacity(page.len());
-    for target in page {
-        let view = target.payment_id.and_then(|payment| views.remove(&payment));
-        match (target.address, view) {
-            (None, None) => {}
-            (Some(address), None) => folded.push(Folded { address, payment: None }),
-            (None, Some(view)) => folded.push(Folded { address: view.address.clone(), payment: Some(view) }),
-            (Some(address), Some(view)) => {
-                // A claim on another address than the payment's: nothing is expected there.
-                if view.address != address {
-                    folded.push(Folded { address, payment: None });
-                }
-                folded.push(Folded { address: view.address.clone(), payment: Some(view) });
-            }
-        }
-    }
-    Ok(folded)
+    Ok(views)
 }
 
-/// An event of a payment, unread.
+/// Folds the events of unmatched deposits of a chain that come after one position, up to another.
+pub(super) async fn unmatched(
+    pool: &PgPool,
+    chain: &ChainName,
+    (after, upto): (i64, i64),
+    suspense: &mut Suspense,
+) -> Result<(), ReconcileError> {
+    let mut events = sqlx::query_as(
+        "SELECT position, aggregate_id, sequence, event_type, event_version, payload::text AS payload,
+                (extract(epoch FROM recorded_at) * 1000000)::bigint AS recorded_at_micros
+         FROM events
+         WHERE aggregate_type = 'deposit' AND position > $1 AND position <= $2
+         ORDER BY position",
+    )
+    .bind(after)
+    .bind(upto)
+    .fetch(pool);
+    while let Some(event) = events.try_next().await? {
+        let event: MoneyEvent = event;
+        if let LedgerEvent::Deposit(decoded) = event.decode(deposit::AGGREGATE_TYPE)?
+            && &decoded.deposit().chain == chain
+        {
+            suspense.fold(DepositId::of(decoded.deposit()), decoded);
+        }
+    }
+    Ok(())
+}
+
+/// Adds to accounts what the watchers noted beside the books: dust and tokens that were not configured, and money of nobody
+/// that waits to be confirmed before the ledger is told.
+pub(super) async fn add_beside(
+    pool: &PgPool,
+    chain: &ChainName,
+    accounts: &mut [Account<'_>],
+) -> Result<(), ReconcileError> {
+    let addresses: Vec<&str> = accounts.iter().map(|account| account.address()).collect();
+    let assets: Vec<&str> = accounts.iter().map(|account| account.asset.as_str()).collect();
+    let heights: Vec<i64> =
+        accounts.iter().map(|account| i64::try_from(account.found.height).unwrap_or(i64::MAX)).collect();
+    let sums: Vec<(i64, String, String)> = sqlx::query_as(
+        "SELECT given.place - 1,
+                COALESCE(sum(beside.amount_minor) FILTER (WHERE beside.is_dust), 0)::text,
+                COALESCE(sum(beside.amount_minor) FILTER (WHERE NOT beside.is_dust), 0)::text
+         FROM unnest($2::text[], $3::text[], $4::bigint[]) WITH ORDINALITY AS given (address, asset, height, place)
+         JOIN (
+             SELECT address, asset, block_number, amount_minor, true AS is_dust
+             FROM deposit_observations
+             WHERE chain = $1 AND kind <> 'money' AND stage <> 'orphaned'
+             UNION ALL
+             SELECT address, asset, block_number, amount_minor, false
+             FROM deposit_observations
+             WHERE chain = $1 AND kind = 'money' AND stage <> 'orphaned' AND payment_id IS NULL AND revision IS NULL
+         ) AS beside
+           ON beside.address = given.address AND beside.asset = given.asset AND beside.block_number <= given.height
+         GROUP BY given.place",
+    )
+    .bind(chain.as_str())
+    .bind(addresses)
+    .bind(assets)
+    .bind(heights)
+    .fetch_all(pool)
+    .await?;
+    for (place, dust, waiting) in sums {
+        let Some(account) = usize::try_from(place).ok().and_then(|place| accounts.get_mut(place)) else { continue };
+        let asset = account.asset.clone();
+        let overflow = || ReconcileError::Overflow(asset.clone());
+        let (dust, waiting): (u128, u128) =
+            (dust.parse().map_err(|_| overflow())?, waiting.parse().map_err(|_| overflow())?);
+        let held = account.held_mut();
+        held.dust = dust;
+        held.seen = held.seen.checked_add(waiting).ok_or_else(overflow)?;
+    }
+    Ok(())
+}
+
+/// An event of a payment or a deposit, unread.
 #[derive(Debug, sqlx::FromRow)]
 struct MoneyEvent {
     position: i64,
@@ -200,10 +319,10 @@ struct MoneyEvent {
 }
 
 impl MoneyEvent {
-    fn as_ref(&self) -> EventRef<'_> {
-        EventRef {
+    fn decode(&self, aggregate_type: &str) -> Result<LedgerEvent, DecodeError> {
+        let event = EventRef {
             position: self.position,
-            aggregate_type: AGGREGATE_TYPE,
+            aggregate_type,
             aggregate_id: &self.aggregate_id,
             sequence: self.sequence,
             event_type: &self.event_type,
@@ -211,7 +330,8 @@ impl MoneyEvent {
             payload: &self.payload,
             metadata: "{}",
             recorded_at_micros: self.recorded_at_micros,
-        }
+        };
+        event.decode()
     }
 }
 

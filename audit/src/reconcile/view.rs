@@ -1,4 +1,4 @@
-//! A payment as its events leave it, as far as money at its address goes.
+//! An address as the events leave it, as far as money at it goes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,6 +6,22 @@ use wopay_domain::payment::{DepositState, PaymentEvent};
 use wopay_domain::{AssetId, ChainName, DepositKey, LedgerEvent, MerchantId, Money, PaymentId};
 
 use super::ReconcileError;
+use super::suspense::{Outcome, Unmatched};
+
+/// Of the sums that refunds can make, so many are tried.
+const SUMS_MAX: usize = 4_096;
+
+/// An address of ours with all that the events say of it.
+#[derive(Clone, Debug)]
+pub(super) struct Folded {
+    pub(super) address: String,
+    /// The payment that claims it.
+    pub(super) payment: Option<PaymentView>,
+    /// Money that came to it while no payment claimed it.
+    pub(super) unmatched: Vec<Unmatched>,
+    /// The other payments that some of that was assigned to: their refunds may have been paid from here.
+    pub(super) given_to: Vec<PaymentView>,
+}
 
 /// A payment and the money that moved for it.
 #[derive(Clone, Debug)]
@@ -39,8 +55,86 @@ struct Refund {
 pub(super) struct Held {
     pub(super) confirmed: u128,
     pub(super) seen: u128,
-    /// What completed refunds took, in the order of their completion; each may have been paid from elsewhere.
+    pub(super) unmatched: u128,
+    pub(super) dust: u128,
+    /// What each completed refund of this money took; it may have been paid from elsewhere.
     outflows: Vec<u128>,
+    /// What refunds of other addresses took that may have been paid from here.
+    others: Vec<u128>,
+}
+
+/// How an account differs. At most one is not zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Gap {
+    /// The chain holds so much more.
+    pub(super) unrecorded: u128,
+    /// The chain holds so much less.
+    pub(super) missing: u128,
+    /// The chain holds so much less, and refunds took it.
+    pub(super) left: u128,
+}
+
+impl Folded {
+    /// An address with nothing but its payment.
+    pub(super) const fn new(address: String, payment: Option<PaymentView>) -> Self {
+        Self { address, payment, unmatched: Vec::new(), given_to: Vec::new() }
+    }
+
+    /// The assets of a chain that the events name here.
+    pub(super) fn assets(&self, chain: &ChainName) -> BTreeSet<AssetId> {
+        let of_chain = |asset: &AssetId| asset.chain() == chain.as_str();
+        let deposits = self.payment.iter().flat_map(|payment| payment.deposits.values());
+        let moved = self.payment.iter().flat_map(|payment| &payment.refunds).flat_map(Refund::moneys);
+        let unmatched = self.unmatched.iter().flat_map(Unmatched::moneys);
+        let moneys = deposits.map(|deposit| &deposit.amount).chain(moved).chain(unmatched);
+        moneys.map(Money::asset).filter(|asset| of_chain(asset)).cloned().collect()
+    }
+
+    /// What should be there with the block at that height, without what stands beside the books.
+    pub(super) fn held(&self, chain: &ChainName, asset: &AssetId, height: u64) -> Result<Held, ReconcileError> {
+        let overflow = || ReconcileError::Overflow(asset.clone());
+        let mut held = Held::default();
+        if let Some(payment) = &self.payment {
+            payment.add_deposits(&mut held, chain, asset, height).ok_or_else(overflow)?;
+            held.outflows = payment.outflows(chain, asset).ok_or_else(overflow)?;
+        }
+        for other in &self.given_to {
+            held.others.extend(other.outflows(chain, asset).ok_or_else(overflow)?);
+        }
+        for deposit in &self.unmatched {
+            if deposit.is_live && deposit.block <= height && deposit.amount.asset() == asset {
+                held.unmatched = held.unmatched.checked_add(deposit.amount.minor()).ok_or_else(overflow)?;
+            }
+            if let Some(Outcome::Refunded { amount, network_fee }) = &deposit.outcome {
+                held.outflows.extend(outflow(asset, amount, network_fee.as_ref()).ok_or_else(overflow)?);
+            }
+        }
+        Ok(held)
+    }
+}
+
+impl Unmatched {
+    fn moneys(&self) -> impl Iterator<Item = &Money> {
+        let fee = match &self.outcome {
+            Some(Outcome::Refunded { network_fee, .. }) => network_fee.as_ref(),
+            Some(Outcome::Assigned(_)) | None => None,
+        };
+        std::iter::once(&self.amount).chain(fee)
+    }
+}
+
+impl Refund {
+    fn moneys(&self) -> impl Iterator<Item = &Money> {
+        std::iter::once(&self.amount).chain(&self.network_fee)
+    }
+}
+
+/// What a refund took of an asset: amount and fee left together. The inner `None`: nothing; the outer: more than can be
+/// counted.
+fn outflow(asset: &AssetId, amount: &Money, network_fee: Option<&Money>) -> Option<Option<u128>> {
+    let moneys = std::iter::once(amount).chain(network_fee).filter(|money| money.asset() == asset);
+    let sum = moneys.map(Money::minor).try_fold(0_u128, u128::checked_add)?;
+    Some((sum > 0).then_some(sum))
 }
 
 impl PaymentView {
@@ -113,75 +207,100 @@ impl PaymentView {
         self.deposits.insert(deposit, Deposit { amount, block, state });
     }
 
-    /// Adds what stands on `chain` in blocks up to `height`.
-    pub(super) fn add_to(
-        &self,
-        held: &mut BTreeMap<AssetId, Held>,
-        chain: &ChainName,
-        height: u64,
-    ) -> Result<(), ReconcileError> {
+    /// Adds what stands on `chain` in blocks up to `height`; `None`: more than can be counted.
+    fn add_deposits(&self, held: &mut Held, chain: &ChainName, asset: &AssetId, height: u64) -> Option<()> {
         for (key, deposit) in &self.deposits {
-            if &key.chain != chain || deposit.block > height {
+            if &key.chain != chain || deposit.amount.asset() != asset || deposit.block > height {
                 continue;
             }
-            let held = held.entry(deposit.amount.asset().clone()).or_default();
             let sum = match deposit.state {
                 DepositState::Seen => &mut held.seen,
                 DepositState::Confirmed => &mut held.confirmed,
                 DepositState::Orphaned => continue,
             };
-            let overflow = || ReconcileError::Overflow(deposit.amount.asset().clone());
-            *sum = sum.checked_add(deposit.amount.minor()).ok_or_else(overflow)?;
+            *sum = sum.checked_add(deposit.amount.minor())?;
         }
-        for refund in self.refunds.iter().filter(|refund| &refund.chain == chain) {
-            // Of one asset they left together.
-            let mut left: BTreeMap<&AssetId, u128> = BTreeMap::new();
-            for money in std::iter::once(&refund.amount).chain(&refund.network_fee) {
-                let sum = left.entry(money.asset()).or_default();
-                let overflow = || ReconcileError::Overflow(money.asset().clone());
-                *sum = sum.checked_add(money.minor()).ok_or_else(overflow)?;
-            }
-            for (asset, minor) in left {
-                held.entry(asset.clone()).or_default().outflows.push(minor);
-            }
-        }
-        Ok(())
+        Some(())
+    }
+
+    /// What each refund on `chain` took of an asset; `None`: more than can be counted.
+    fn outflows(&self, chain: &ChainName, asset: &AssetId) -> Option<Vec<u128>> {
+        let refunds = self.refunds.iter().filter(|refund| &refund.chain == chain);
+        let outflows = refunds.map(|refund| outflow(asset, &refund.amount, refund.network_fee.as_ref()));
+        Some(outflows.collect::<Option<Vec<_>>>()?.into_iter().flatten().collect())
     }
 }
 
 impl Held {
-    /// All that refunds took; `None`: more than can be counted.
-    pub(super) fn refunded(&self) -> Option<u128> {
-        self.outflows.iter().try_fold(0u128, |sum, outflow| sum.checked_add(*outflow))
+    /// What should be there before refunds; `None`: more than can be counted.
+    pub(super) fn expected(&self) -> Option<u128> {
+        [self.confirmed, self.seen, self.unmatched, self.dust].into_iter().try_fold(0_u128, u128::checked_add)
     }
 
-    /// What is there too much and what too little, given what should be there before refunds. None of either when the
-    /// first of the refunds, as many as it takes, explain it.
-    pub(super) fn difference(&self, expected: u128, found: u128) -> (u128, u128) {
-        let mut left = expected;
-        for outflow in &self.outflows {
-            if left <= found {
-                break;
-            }
-            left = left.saturating_sub(*outflow);
+    /// All that refunds of this money took; `None`: more than can be counted.
+    pub(super) fn refunded(&self) -> Option<u128> {
+        self.outflows.iter().copied().try_fold(0_u128, u128::checked_add)
+    }
+
+    /// How the account differs from what should be there before refunds.
+    pub(super) fn gap(&self, expected: u128, found: u128) -> Gap {
+        let Some(gone) = expected.checked_sub(found) else {
+            return Gap { unrecorded: found.saturating_sub(expected), ..Gap::default() };
+        };
+        if self.is_explained(gone) {
+            Gap { left: gone, ..Gap::default() }
+        } else {
+            Gap { missing: gone, ..Gap::default() }
         }
-        if left == found { (0, 0) } else { (found.saturating_sub(expected), expected.saturating_sub(found)) }
+    }
+
+    /// Whether some of the refunds took exactly that much: each was paid from here or from elsewhere. With very many of them
+    /// not every choice is tried, but the earliest ones always are.
+    fn is_explained(&self, gone: u128) -> bool {
+        let mut sums = BTreeSet::from([0_u128]);
+        for outflow in self.outflows.iter().chain(&self.others) {
+            let with_it = sums.iter().filter_map(|sum| sum.checked_add(*outflow)).filter(|sum| *sum <= gone);
+            let with_it: Vec<u128> = with_it.collect();
+            sums.extend(with_it);
+            if sums.contains(&gone) {
+                return true;
+            }
+            // The largest stay: of the refunds that were looked at, all of them together.
+            while sums.len() > SUMS_MAX {
+                sums.pop_first();
+            }
+        }
+        sums.contains(&gone)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Held;
+    use super::{Gap, Held};
+
+    fn held(outflows: &[u128], others: &[u128]) -> Held {
+        Held { confirmed: 100, outflows: outflows.to_vec(), others: others.to_vec(), ..Held::default() }
+    }
 
     #[test]
     fn refunds_paid_from_the_address_or_from_elsewhere_are_both_right() {
-        let held = Held { confirmed: 100, seen: 0, outflows: vec![30, 20] };
-        for found in [100, 70, 50] {
-            assert_eq!(held.difference(100, found), (0, 0), "{found}");
+        let held = held(&[30, 20], &[7]);
+        for found in [100, 93, 80, 70, 63, 50, 43] {
+            assert_eq!(held.gap(100, found), Gap { left: 100 - found, ..Gap::default() }, "{found}");
         }
-        assert_eq!(held.difference(100, 101), (1, 0));
-        assert_eq!(held.difference(100, 80), (0, 20));
-        assert_eq!(held.difference(100, 49), (0, 51));
+        assert_eq!(held.gap(100, 101), Gap { unrecorded: 1, ..Gap::default() });
+        assert_eq!(held.gap(100, 81), Gap { missing: 19, ..Gap::default() });
+        assert_eq!(held.gap(100, 42), Gap { missing: 58, ..Gap::default() });
         assert_eq!(held.refunded(), Some(50));
+    }
+
+    #[test]
+    fn many_refunds_are_tried_in_bounded_time() {
+        let outflows: Vec<u128> = (1..=200).map(|number| number * 1_000_003).collect();
+        let held = held(&outflows, &[]);
+        let all: u128 = outflows.iter().sum();
+        let gap = held.gap(all, 0);
+        assert_eq!(gap, Gap { left: all, ..Gap::default() });
+        assert_eq!(held.gap(all, 1).missing, all - 1);
     }
 }

@@ -18,7 +18,7 @@ pub struct Cause {
     pub command_id: Option<String>,
     /// The deposit that it is about.
     pub deposit: Option<DepositKey>,
-    /// The watcher's revision that reported it.
+    /// The watcher's revision that reported it, or that was known when an operator decided.
     pub revision: Option<u64>,
     /// The block that holds, or held, the deposit.
     pub block: Option<BlockRef>,
@@ -32,11 +32,22 @@ impl Cause {
         // Metadata that is no flat map of texts names no cause; the event is shown all the same.
         let metadata: BTreeMap<String, String> = recorded.metadata.read().unwrap_or_default();
         let deposit = match event {
-            LedgerEvent::Payment(PaymentEvent::DepositDetected(it)) => Some((&it.deposit, it.revision, &it.block)),
-            LedgerEvent::Payment(PaymentEvent::DepositReincluded(it)) => Some((&it.deposit, it.revision, &it.block)),
-            LedgerEvent::Payment(PaymentEvent::DepositConfirmed(it)) => Some((&it.deposit, it.revision, &it.block)),
-            LedgerEvent::Payment(PaymentEvent::DepositOrphaned(it)) => Some((&it.deposit, it.revision, &it.block)),
-            LedgerEvent::Deposit(it) => it.block().map(|block| (it.deposit(), it.revision(), block)),
+            LedgerEvent::Payment(PaymentEvent::DepositDetected(it)) => Some((&it.deposit, it.revision)),
+            LedgerEvent::Payment(PaymentEvent::DepositReincluded(it)) => Some((&it.deposit, it.revision)),
+            LedgerEvent::Payment(PaymentEvent::DepositConfirmed(it)) => Some((&it.deposit, it.revision)),
+            LedgerEvent::Payment(PaymentEvent::DepositOrphaned(it)) => Some((&it.deposit, it.revision)),
+            LedgerEvent::Payment(PaymentEvent::DepositAssigned(it)) => Some((&it.deposit, it.revision)),
+            LedgerEvent::Payment(PaymentEvent::HeldDepositRefunded(it)) => Some((&it.deposit, it.revision)),
+            LedgerEvent::Deposit(it) => Some((it.deposit(), it.revision())),
+            _ => None,
+        };
+        let block = match event {
+            LedgerEvent::Payment(PaymentEvent::DepositDetected(it)) => Some(&it.block),
+            LedgerEvent::Payment(PaymentEvent::DepositReincluded(it)) => Some(&it.block),
+            LedgerEvent::Payment(PaymentEvent::DepositConfirmed(it)) => Some(&it.block),
+            LedgerEvent::Payment(PaymentEvent::DepositOrphaned(it)) => Some(&it.block),
+            LedgerEvent::Payment(PaymentEvent::DepositAssigned(it)) => Some(&it.block),
+            LedgerEvent::Deposit(it) => it.block(),
             _ => None,
         };
         let transaction = match event {
@@ -53,9 +64,9 @@ impl Cause {
             actor: text("actor").unwrap_or_else(|| "unknown".to_owned()),
             request_id: text("request_id"),
             command_id: text("command_id"),
-            deposit: deposit.map(|(key, _, _)| key.clone()),
-            revision: deposit.map(|(_, revision, _)| revision),
-            block: deposit.map(|(_, _, block)| block.clone()),
+            deposit: deposit.map(|(key, _)| key.clone()),
+            revision: deposit.map(|(_, revision)| revision),
+            block: block.cloned(),
             transaction,
         }
     }

@@ -8,33 +8,41 @@ use wopay_domain::envelope::DecodeError;
 use wopay_domain::ledger::{Account, effective_at, postings};
 use wopay_domain::money::MoneyError;
 use wopay_domain::payment::{Payment, PaymentEvent, PaymentState, evolve};
-use wopay_domain::{AssetId, LedgerEvent, MerchantId, PaymentId, RecordedEvent, Timestamp};
+use wopay_domain::{AssetId, ChainName, DepositId, LedgerEvent, MerchantId, PaymentId, RecordedEvent, Timestamp};
 
 use super::cause::Cause;
 use super::moment::{AsOf, Moment, MomentError, resolve};
 use super::{rules, store};
 
 /// Which aggregate to show.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     /// A payment.
     Payment(PaymentId),
     /// A merchant.
     Merchant(MerchantId),
+    /// Money that was no payment's.
+    Deposit(DepositId),
+    /// A chain, as far as it was changed at run time.
+    Chain(ChainName),
 }
 
 impl Subject {
-    const fn aggregate_type(self) -> &'static str {
+    const fn aggregate_type(&self) -> &'static str {
         match self {
             Self::Payment(_) => wopay_domain::payment::AGGREGATE_TYPE,
             Self::Merchant(_) => wopay_domain::merchant::AGGREGATE_TYPE,
+            Self::Deposit(_) => wopay_domain::deposit::AGGREGATE_TYPE,
+            Self::Chain(_) => wopay_domain::chains::AGGREGATE_TYPE,
         }
     }
 
-    fn aggregate_id(self) -> String {
+    fn aggregate_id(&self) -> String {
         match self {
             Self::Payment(id) => id.to_string(),
             Self::Merchant(id) => id.to_string(),
+            Self::Deposit(id) => id.to_string(),
+            Self::Chain(name) => name.to_string(),
         }
     }
 }
@@ -48,7 +56,7 @@ impl fmt::Display for Subject {
 /// An aggregate's events up to a moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct History {
-    /// `payment` or `merchant`.
+    /// `payment`, `merchant`, `deposit` or `chain`.
     pub aggregate_type: String,
     /// Its id.
     pub aggregate_id: String,
@@ -79,7 +87,7 @@ pub struct Step {
     pub rule: String,
     /// What was booked.
     pub booked: Vec<BookedLine>,
-    /// How the payment stood after it; `None` for merchants.
+    /// How the payment stood after it; `None` for other aggregates.
     pub standing: Option<Standing>,
     /// The event itself, as stored.
     pub payload: wopay_domain::RawJson,
@@ -149,14 +157,14 @@ pub enum HistoryError {
 /// # Errors
 /// There is none, the database fails, or an event is missing or cannot be read.
 pub async fn history(pool: &PgPool, subject: Subject, moment: Option<Moment>) -> Result<History, HistoryError> {
-    let (events, as_of) = stream_of(pool, subject, moment).await?;
+    let (events, as_of) = stream_of(pool, &subject, moment).await?;
     history_of(&events, as_of.position)
 }
 
 /// An aggregate's stream up to a moment.
 pub(crate) async fn stream_of(
     pool: &PgPool,
-    subject: Subject,
+    subject: &Subject,
     moment: Option<Moment>,
 ) -> Result<(Vec<RecordedEvent>, AsOf), HistoryError> {
     let as_of = resolve(pool, moment).await?;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;
+use wopay_domain::deposit::UnmatchedDepositEvent;
 use wopay_domain::envelope::DecodeError;
 use wopay_domain::ledger::{Account, Layer, postings};
 use wopay_domain::merchant::MerchantEvent;
@@ -14,6 +15,7 @@ use wopay_domain::{Asset, AssetId, LedgerEvent, Timestamp};
 use wopay_eventbus::log::{EventRef, scan};
 
 use super::Progress;
+use super::assets::learn;
 use super::books::{Balance, Books, Signed, TrialBalance};
 use super::moment::{Moment, MomentError, resolve};
 
@@ -32,6 +34,8 @@ pub struct LedgerReplay {
     pub merchants: u64,
     /// Payments, by status.
     pub payments_by_status: BTreeMap<&'static str, u64>,
+    /// Money that was no payment's, by what became of it: `unmatched`, `assigned`, `refunded` or `orphaned`.
+    pub deposits_by_state: BTreeMap<&'static str, u64>,
     /// Debits and credits per asset and layer.
     pub trial_balance: Vec<TrialBalance>,
     /// Whether each of them balances, and each entry did.
@@ -40,7 +44,7 @@ pub struct LedgerReplay {
     pub unbalanced_positions: Vec<i64>,
     /// What every account holds.
     pub balances: Vec<BalanceLine>,
-    /// The assets in it, as payments named them.
+    /// The assets in it, as the events named them.
     pub assets: Vec<Asset>,
 }
 
@@ -78,12 +82,12 @@ pub enum ReplayError {
     /// A position is missing: the log was tampered with.
     #[error("position {0} is missing from the log; `wopay audit verify` tells more")]
     Gap(i64),
-    /// A payment whose id is none.
-    #[error("the stream {0:?} has no payment's id")]
+    /// A payment or a deposit whose id is none.
+    #[error("the stream {0:?} has no id of its kind")]
     Id(String),
 }
 
-/// Folds the ledger up to a moment. Memory grows with payments (some 40 bytes each) and accounts, not with events.
+/// Folds the ledger up to a moment. Memory grows with payments and unmatched deposits (some 40 bytes each) and accounts, not with events.
 ///
 /// # Errors
 /// The database fails, an event is missing or cannot be read.
@@ -112,9 +116,36 @@ pub struct LedgerFold {
     events_by_type: HashMap<String, u64>,
     merchants: u64,
     statuses: HashMap<[u8; 16], PaymentStatus>,
+    deposits: HashMap<[u8; 16], DepositStanding>,
     books: Books,
     unbalanced: Vec<i64>,
     assets: BTreeMap<AssetId, Asset>,
+}
+
+/// What became of money that was no payment's.
+#[derive(Clone, Copy, Debug, Default)]
+struct DepositStanding {
+    is_orphaned: bool,
+    decision: Option<&'static str>,
+}
+
+impl DepositStanding {
+    fn take(&mut self, event: &UnmatchedDepositEvent) {
+        match event {
+            UnmatchedDepositEvent::UnmatchedDepositRecorded(_) => self.is_orphaned = false,
+            UnmatchedDepositEvent::UnmatchedDepositOrphaned(_) => self.is_orphaned = true,
+            UnmatchedDepositEvent::UnmatchedDepositAssigned(_) => self.decision = Some("assigned"),
+            UnmatchedDepositEvent::UnmatchedDepositRefunded(_) => self.decision = Some("refunded"),
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self.decision {
+            _ if self.is_orphaned => "orphaned",
+            Some(decision) => decision,
+            None => "unmatched",
+        }
+    }
 }
 
 /// Unbalanced entries that are named.
@@ -138,15 +169,18 @@ impl LedgerFold {
         }
         let decoded = event.decode()?;
         self.book(&decoded)?;
+        learn(&mut self.assets, &decoded);
         match &decoded {
             LedgerEvent::Payment(payment) => self.count_payment(event.aggregate_id, payment),
             LedgerEvent::Merchant(MerchantEvent::MerchantRegistered(_)) => {
                 self.merchants = self.merchants.saturating_add(1);
                 Ok(())
             }
-            LedgerEvent::Merchant(_) | LedgerEvent::Access(_) | LedgerEvent::Chain(_) | LedgerEvent::Deposit(_) => {
+            LedgerEvent::Deposit(deposit) => {
+                self.deposits.entry(id_bytes(event.aggregate_id)?).or_default().take(deposit);
                 Ok(())
             }
+            LedgerEvent::Merchant(_) | LedgerEvent::Access(_) | LedgerEvent::Chain(_) => Ok(()),
         }
     }
 
@@ -166,18 +200,11 @@ impl LedgerFold {
 
     fn count_payment(&mut self, id: &str, event: &PaymentEvent) -> Result<(), ReplayError> {
         let status = match event {
-            PaymentEvent::PaymentCreated(created) => {
-                let asset = &created.terms.asset;
-                if !self.assets.contains_key(&asset.id) {
-                    self.assets.insert(asset.id.clone(), asset.clone());
-                }
-                Some(PaymentStatus::Pending)
-            }
+            PaymentEvent::PaymentCreated(_) => Some(PaymentStatus::Pending),
             event => event.standing().map(|standing| standing.status),
         };
         if let Some(status) = status {
-            let id = Uuid::parse_str(id).map_err(|_| ReplayError::Id(id.to_owned()))?;
-            self.statuses.insert(id.into_bytes(), status);
+            self.statuses.insert(id_bytes(id)?, status);
         }
         Ok(())
     }
@@ -188,11 +215,6 @@ impl LedgerFold {
     /// Sums do not fit.
     pub fn finish(self) -> Result<LedgerReplay, ReplayError> {
         let trial_balance = self.books.trial_balance()?;
-        let mut payments_by_status = BTreeMap::new();
-        for status in self.statuses.values() {
-            let count: &mut u64 = payments_by_status.entry(status.as_str()).or_default();
-            *count = count.saturating_add(1);
-        }
         let balances = self.books.lines().into_iter().map(|(account, asset, sums)| BalanceLine {
             account: account.clone(),
             asset: asset.clone(),
@@ -206,7 +228,8 @@ impl LedgerFold {
             events: u64::try_from(self.position).unwrap_or(0),
             events_by_type: self.events_by_type.into_iter().collect(),
             merchants: self.merchants,
-            payments_by_status,
+            payments_by_status: count(self.statuses.values().map(|status| status.as_str())),
+            deposits_by_state: count(self.deposits.values().map(|standing| standing.as_str())),
             is_balanced: self.unbalanced.is_empty() && trial_balance.iter().all(TrialBalance::is_balanced),
             trial_balance,
             unbalanced_positions: self.unbalanced,
@@ -214,4 +237,18 @@ impl LedgerFold {
             assets: self.assets.into_values().collect(),
         })
     }
+}
+
+fn id_bytes(id: &str) -> Result<[u8; 16], ReplayError> {
+    Uuid::parse_str(id).map(Uuid::into_bytes).map_err(|_| ReplayError::Id(id.to_owned()))
+}
+
+/// How often each of them is there.
+fn count(names: impl Iterator<Item = &'static str>) -> BTreeMap<&'static str, u64> {
+    let mut counts = BTreeMap::new();
+    for name in names {
+        let count: &mut u64 = counts.entry(name).or_default();
+        *count = count.saturating_add(1);
+    }
+    counts
 }

@@ -4,6 +4,7 @@
 //! event by event, with the cause of each, the rule that decided and what it left behind. A moment is a position or a
 //! recorded time ([`Moment`]).
 
+mod assets;
 mod books;
 mod cause;
 mod history;
@@ -18,6 +19,7 @@ pub use history::{BookedLine, History, HistoryError, Standing, Step, Subject, hi
 pub use ledger::{BalanceLine, LedgerFold, LedgerReplay, ReplayError, ledger};
 pub use moment::{AsOf, Moment, MomentError, first_at_or_after, resolve};
 
+pub(crate) use assets::{NAMING, learn};
 pub(crate) use books::text;
 pub(crate) use history::stream_of;
 pub(crate) use store::recorded;

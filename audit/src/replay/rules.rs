@@ -220,13 +220,23 @@ pub(crate) fn of_deposit(event: &UnmatchedDepositEvent) -> String {
 /// The rule behind a chain's event.
 pub(crate) fn of_chain(event: &ChainEvent) -> String {
     match event {
-        ChainEvent::ChainPaused(_) => "The chain takes no new payments; money on its way is watched as before.",
-        ChainEvent::ChainResumed(_) => "The chain takes new payments again.",
-        ChainEvent::TokenAdded(_) => "The token is accepted once its chain's watcher looks for it.",
-        ChainEvent::TokenPaused(_) => "There are no new payments in it; money on its way is watched as before.",
-        ChainEvent::TokenResumed(_) => "There are new payments in it again.",
+        ChainEvent::ChainAdded(it) => {
+            let why = it.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason:?})"));
+            format!("An operator decided{why}: the chain is accepted once a watcher follows it.")
+        }
+        ChainEvent::ChainPaused(it) => {
+            format!("An operator decided ({:?}): no new payments; money on its way is watched as before.", it.reason)
+        }
+        ChainEvent::ChainResumed(_) => "The chain takes new payments again.".to_owned(),
+        ChainEvent::TokenAdded(it) => {
+            format!("{} ({}) is accepted once the chain's watcher looks for it.", it.token.symbol, it.token.id)
+        }
+        ChainEvent::TokenPaused(it) => format!(
+            "An operator decided ({:?}): no new payments in {}; money on its way is watched as before.",
+            it.reason, it.asset
+        ),
+        ChainEvent::TokenResumed(it) => format!("There are new payments in {} again.", it.asset),
     }
-    .to_owned()
 }
 
 /// The rule behind an access key's event.

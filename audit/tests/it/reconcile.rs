@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use chrono::{DateTime, TimeDelta};
 use cqrs_es::DomainEvent as _;
 use sqlx::PgPool;
-use wopay_audit::reconcile::{ChainBalances, Difference, DifferenceKind, ReconcileScope, Reconciliation, reconcile};
+use wopay_audit::reconcile::{
+    ChainBalances, Difference, DifferenceKind, Found, ReconcileScope, Reconciliation, reconcile,
+};
 use wopay_domain::payment::{
     CompleteRefund, CreatePayment, DepositReport, DepositStage, LateDeposits, Payment, PaymentCommand, PaymentPolicy,
     PaymentTerms, RequestRefund, decide, evolve,
@@ -16,15 +18,32 @@ use wopay_domain::{
 use wopay_testkit::{TestDatabase, database};
 
 /// A chain whose accounts hold what is written here, and else nothing.
-#[derive(Default)]
-struct Chain(HashMap<(String, AssetId), u128>);
+#[derive(Clone, Default)]
+struct Chain {
+    held: HashMap<(String, AssetId), u128>,
+    /// The block that answers are of, if it is later than the one compared.
+    height: u64,
+    /// It tells of its newest block alone.
+    has_no_past: bool,
+}
+
+impl Chain {
+    fn holds(held: impl IntoIterator<Item = ((String, AssetId), u128)>) -> Self {
+        Self { held: held.into_iter().collect(), ..Self::default() }
+    }
+}
 
 impl ChainBalances for Chain {
     type Error = std::io::Error;
 
-    async fn read(&self, accounts: &[(&str, &AssetId)]) -> Result<Vec<u128>, Self::Error> {
-        let held = |(address, asset): &(&str, &AssetId)| self.0.get(&((*address).to_owned(), (*asset).clone()));
-        Ok(accounts.iter().map(|account| held(account).copied().unwrap_or(0)).collect())
+    fn is_pinned(&self) -> bool {
+        !self.has_no_past
+    }
+
+    async fn read(&self, accounts: &[(&str, &AssetId)]) -> Result<Vec<Found>, Self::Error> {
+        let held = |(address, asset): &(&str, &AssetId)| self.held.get(&((*address).to_owned(), (*asset).clone()));
+        let found = accounts.iter().map(|account| held(account).copied().unwrap_or(0));
+        Ok(found.map(|minor| Found { minor, height: self.height }).collect())
     }
 }
 
@@ -158,7 +177,8 @@ impl Book {
             min_deposits: std::collections::BTreeMap::new(),
         };
         let scope = ReconcileScope { chain: chain_spec, block: block(number), treasury: vec![address(99)] };
-        reconcile(self.pool(), &scope, chain, |_| {}).await.unwrap()
+        let chain = Chain { height: chain.height.max(number), ..chain.clone() };
+        reconcile(self.pool(), &scope, &chain, |_| {}).await.unwrap()
     }
 }
 
@@ -192,7 +212,7 @@ async fn the_ledger_is_seen_as_of_the_block() {
     book.report(3, 6, 8, SEEN).await;
 
     let mut chain = Chain::default();
-    chain.0.extend([
+    chain.held.extend([
         ((address(1), native()), 30),
         ((address(2), native()), 7),
         ((address(2), usdt().id), 3),
@@ -225,7 +245,7 @@ async fn refunds_may_have_been_paid_from_the_address_or_not() {
     let request = RequestRefund { refund_id, amount, to, reason: "asked".to_owned(), at: at(10) };
     book.execute(1, PaymentCommand::RequestRefund(Box::new(request))).await;
     let balanced = async |book: &Book, held: u128| {
-        let chain = Chain(HashMap::from([((address(1), native()), held)]));
+        let chain = Chain::holds([((address(1), native()), held)]);
         book.reconcile(9, &chain).await.is_balanced()
     };
     assert!(balanced(&book, 1_000).await && !balanced(&book, 600).await, "a request moves nothing");
@@ -264,10 +284,10 @@ async fn addresses_without_a_claim_are_looked_at_too() {
         .unwrap();
     let given_out = address(2_100);
     let mut chain = Chain::default();
-    chain.0.extend((1..=3).map(|number| ((address(number), native()), 10)));
-    chain.0.insert((given_out.clone(), native()), 4);
+    chain.held.extend((1..=3).map(|number| ((address(number), native()), 10)));
+    chain.held.insert((given_out.clone(), native()), 4);
     // Beyond what was given out: nobody was told of it.
-    chain.0.insert((address(2_900), native()), 4);
+    chain.held.insert((address(2_900), native()), 4);
     let result = book.reconcile(9, &chain).await;
     assert_eq!((result.addresses, result.differences.len()), (1_203, 1));
     assert_eq!(brief(&result.differences[0]), (given_out.as_str(), DifferenceKind::Unrecorded, 0, 4));

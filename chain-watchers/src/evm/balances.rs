@@ -14,9 +14,9 @@ use super::endpoint::Endpoint;
 use super::error::{CallError, EvmError};
 use super::transfers::parse_hash;
 use super::types::{address_text, minor};
-use crate::balances::BalanceError;
+use crate::balances::{BalanceBlock, BalanceError};
 use crate::config::WatcherConfig;
-use crate::source::ChainSource as _;
+use crate::source::{ChainSource as _, Final, Head};
 
 /// Calls in one request, at first. Fewer once a node has refused as many.
 const BATCH_CALLS_MAX: usize = 100;
@@ -49,9 +49,18 @@ struct Account {
 struct Pin(Value);
 
 impl EvmBalances {
-    pub(crate) async fn at(config: &WatcherConfig, height: u64) -> Result<Self, BalanceError> {
+    pub(crate) async fn at(config: &WatcherConfig, block: BalanceBlock) -> Result<Self, BalanceError> {
         let source = EvmSource::new(config)?;
         let name = config.chain.name.clone();
+        let height = match block {
+            BalanceBlock::Height(height) => height,
+            BalanceBlock::Latest => source.head().await?.newest.block.number,
+            BalanceBlock::Finalized => {
+                let depth = u64::from(config.chain.required_confirmations);
+                final_height(&source.head().await?, depth)
+                    .ok_or_else(|| BalanceError::NothingFinal { chain: name.clone() })?
+            }
+        };
         let Some(header) = source.header(height).await? else {
             let newest = source.head().await?.newest.block.number;
             return Err(BalanceError::NoSuchBlock { chain: name, block: height, newest });
@@ -233,6 +242,15 @@ impl EvmBalances {
             }
         }
         Ok(answered)
+    }
+}
+
+/// The newest height that is final: as the chain says, or by the depth that the configuration asks for.
+fn final_height(head: &Head, depth: u64) -> Option<u64> {
+    match head.finality {
+        Final::UpTo(height) => Some(height),
+        Final::ByDepth => head.newest.block.number.saturating_add(1).checked_sub(depth.max(1)),
+        Final::Unknown => None,
     }
 }
 

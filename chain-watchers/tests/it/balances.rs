@@ -1,7 +1,7 @@
 //! Balances at one block.
 
 use serde_json::{Value, json};
-use wopay_chain_watchers::{BalanceError, BalanceReader, WatcherConfig};
+use wopay_chain_watchers::{BalanceBlock, BalanceError, BalanceReader, WatcherConfig};
 use wopay_domain::AssetId;
 use wopay_testkit::TokenKind;
 
@@ -33,7 +33,14 @@ async fn read(world: &World, reader: &BalanceReader, addresses: &[String]) -> Re
     let (native, usdt) = (native().id, token_asset(&world.usdt).id);
     let accounts: Vec<(&str, &AssetId)> =
         addresses.iter().flat_map(|address| [(address.as_str(), &native), (address.as_str(), &usdt)]).collect();
-    reader.read(&accounts).await
+    minors(reader, &accounts).await
+}
+
+/// Without the heights, which are all the reader's.
+async fn minors(reader: &BalanceReader, accounts: &[(&str, &AssetId)]) -> Result<Vec<u128>, BalanceError> {
+    let balances = reader.read(accounts).await?;
+    assert!(reader.is_pinned() && balances.iter().all(|balance| balance.height == reader.block().number));
+    Ok(balances.iter().map(|balance| balance.minor).collect())
 }
 
 #[tokio::test]
@@ -41,7 +48,7 @@ async fn balances_are_those_of_the_block() {
     let world = World::new().await;
     let (mut addresses, block) = funded(&world).await;
     addresses.extend((0..150).map(|_| fresh_address()));
-    let reader = BalanceReader::at(&world.config(), block).await.unwrap();
+    let reader = BalanceReader::at(&world.config(), BalanceBlock::Height(block)).await.unwrap();
     assert_eq!(Some(reader.block().hash.clone()), world.anvil.block_hash(block).await);
     let balances = read(&world, &reader, &addresses).await.unwrap();
     assert_eq!(balances[..4], [7, world.usdt.whole(10), 0, world.usdt.whole(20)]);
@@ -52,9 +59,9 @@ async fn balances_are_those_of_the_block() {
     world.anvil.mint(&later, &addresses[0], 5).await;
     let asset = AssetId::token(&chain_name(), &later.address).unwrap();
     let account: [(&str, &AssetId); 1] = [(&addresses[0], &asset)];
-    assert_eq!(reader.read(&account).await.unwrap(), [0], "the contract did not exist then");
-    let now = BalanceReader::at(&world.config(), world.anvil.height().await).await.unwrap();
-    assert_eq!(now.read(&account).await.unwrap(), [5]);
+    assert_eq!(minors(&reader, &account).await.unwrap(), [0], "the contract did not exist then");
+    let now = BalanceReader::at(&world.config(), BalanceBlock::Height(world.anvil.height().await)).await.unwrap();
+    assert_eq!(minors(&now, &account).await.unwrap(), [5]);
 }
 
 #[tokio::test]
@@ -68,7 +75,7 @@ async fn nodes_that_know_no_block_hashes_or_no_batches_are_asked_otherwise() {
             params.as_array().is_some_and(|params| params.iter().any(|param| param.get("blockHash").is_some()));
         if by_hash { error(-32602, "invalid argument 1: json: cannot unmarshal object") } else { Instead::Nothing }
     });
-    let reader = BalanceReader::at(&behind(&world, &[&proxy.url]), block).await.unwrap();
+    let reader = BalanceReader::at(&behind(&world, &[&proxy.url]), BalanceBlock::Height(block)).await.unwrap();
     assert_eq!(read(&world, &reader, &addresses).await.unwrap(), expected);
 
     for refusal in [|| error(-32600, "batch requests are not allowed"), || Instead::Html(413)] {
@@ -76,7 +83,7 @@ async fn nodes_that_know_no_block_hashes_or_no_batches_are_asked_otherwise() {
             Value::Array(calls) if method == BATCH && calls.len() > 1 => refusal(),
             _ => Instead::Nothing,
         });
-        let reader = BalanceReader::at(&behind(&world, &[&proxy.url]), block).await.unwrap();
+        let reader = BalanceReader::at(&behind(&world, &[&proxy.url]), BalanceBlock::Height(block)).await.unwrap();
         assert_eq!(read(&world, &reader, &addresses).await.unwrap(), expected);
     }
 }
@@ -90,13 +97,13 @@ async fn a_pruned_node_is_named_and_an_archive_node_takes_over() {
         "eth_getBalance" => error(-32000, "missing trie node 5f3a (path )"),
         _ => Instead::Nothing,
     });
-    let reader = BalanceReader::at(&behind(&world, &[&pruned.url]), block).await.unwrap();
+    let reader = BalanceReader::at(&behind(&world, &[&pruned.url]), BalanceBlock::Height(block)).await.unwrap();
     let failed = read(&world, &reader, &addresses).await.unwrap_err();
     assert!(matches!(&failed, BalanceError::Pruned { block: at, .. } if *at == block), "{failed:?}");
     let text = failed.to_string();
     assert!(text.contains("archive node") && text.contains("missing trie node"), "{text}");
 
-    let reader = BalanceReader::at(&behind(&world, &[&pruned.url, &world.anvil.url]), block).await.unwrap();
+    let reader = BalanceReader::at(&behind(&world, &[&pruned.url, &world.anvil.url]), BalanceBlock::Height(block)).await.unwrap();
     assert_eq!(read(&world, &reader, &addresses).await.unwrap()[0], 7);
 }
 
@@ -104,10 +111,10 @@ async fn a_pruned_node_is_named_and_an_archive_node_takes_over() {
 async fn blocks_and_accounts_that_do_not_exist_are_refused() {
     let world = World::new().await;
     let newest = world.anvil.height().await;
-    let missing = BalanceReader::at(&world.config(), newest + 1).await.unwrap_err();
+    let missing = BalanceReader::at(&world.config(), BalanceBlock::Height(newest + 1)).await.unwrap_err();
     assert!(matches!(missing, BalanceError::NoSuchBlock { newest: at, .. } if at == newest), "{missing:?}");
 
-    let reader = BalanceReader::at(&world.config(), newest).await.unwrap();
+    let reader = BalanceReader::at(&world.config(), BalanceBlock::Height(newest)).await.unwrap();
     let elsewhere = AssetId::native(&"bsc".parse().unwrap());
     let (address, native) = (fresh_address(), native().id);
     for account in [("0x12", &native), (address.as_str(), &elsewhere)] {

@@ -37,8 +37,8 @@ pub(super) enum Command {
     Checkpoint(checkpoint::Args),
     /// Print the public key that the log's checkpoints are signed with.
     Key,
-    /// Show what was at a moment, from the events alone: one payment or merchant event by event, with the cause of each;
-    /// or, without either, the whole ledger: counts, balances, trial balance.
+    /// Show what was at a moment, from the events alone: one payment, merchant, unmatched deposit or chain, event by event,
+    /// with the cause of each; or, without any, the whole ledger: counts, balances, trial balance.
     Replay(replay::Args),
     /// Explain a payment in words: what was asked, what happened and why, how it stands, what is in the books.
     Explain(explain::Args),

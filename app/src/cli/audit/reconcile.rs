@@ -6,12 +6,13 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
+use sqlx::PgPool;
 use wopay_audit::reconcile::{
-    AssetTotal, ChainBalances, Difference, DifferenceKind, ReconcileProgress, ReconcileScope, Reconciliation,
+    AssetTotal, ChainBalances, Difference, DifferenceKind, Found, ReconcileProgress, ReconcileScope, Reconciliation,
     reconcile, watched_to,
 };
-use wopay_chain_watchers::{BalanceError, BalanceReader};
-use wopay_domain::{Asset, AssetId, ChainSpec};
+use wopay_chain_watchers::{BalanceBlock, BalanceError, BalanceReader};
+use wopay_domain::{Asset, AssetId, ChainFamily, ChainSpec};
 
 use super::ledger::ReadLedger;
 use crate::config::Loaded;
@@ -26,9 +27,10 @@ pub(in crate::cli) struct Args {
     #[arg(long)]
     chain: String,
 
-    /// The height of the block at which both sides are compared [default: the last that the watcher has processed].
-    #[arg(long)]
-    block: Option<u64>,
+    /// The block at which both sides are compared: its height, `finalized` or `latest` [default: the last that the watcher
+    /// has processed]. A Solana cluster has no past: there it is `finalized` [default] or `latest`.
+    #[arg(long, value_name = "HEIGHT|finalized|latest")]
+    block: Option<BalanceBlock>,
 
     /// Print the result as JSON.
     #[arg(long)]
@@ -41,8 +43,13 @@ struct Chain(BalanceReader);
 impl ChainBalances for Chain {
     type Error = BalanceError;
 
-    async fn read(&self, accounts: &[(&str, &AssetId)]) -> Result<Vec<u128>, BalanceError> {
-        self.0.read(accounts).await
+    fn is_pinned(&self) -> bool {
+        self.0.is_pinned()
+    }
+
+    async fn read(&self, accounts: &[(&str, &AssetId)]) -> Result<Vec<Found>, BalanceError> {
+        let balances = self.0.read(accounts).await?;
+        Ok(balances.into_iter().map(|balance| Found { minor: balance.minor, height: balance.height }).collect())
     }
 }
 
@@ -55,21 +62,18 @@ pub(super) async fn run(args: Args, loaded: Loaded) -> anyhow::Result<bool> {
     let (Some(_), Some(chain)) = (configured.get(&args.chain), chain) else {
         bail!("no chain {:?} is configured (or this version cannot read such chains)", args.chain);
     };
-    // Addresses are compared as texts, and canonical texts of EVM chains are in lower case.
-    let treasury = loaded.config.custody.treasury.get(&args.chain).into_iter().flatten();
-    let treasury = treasury.map(|address| address.to_ascii_lowercase()).collect();
+    let treasury: Vec<String> = loaded.config.custody.treasury.get(&args.chain).cloned().unwrap_or_default();
     let ledger = ReadLedger::open(loaded).await?;
     let compared = async {
         let catalog = ledger.catalog(&configured).await?;
         let spec = catalog.get(&args.chain).context("the chain is gone")?;
         let watching = watcher_config(spec, &chain);
-        let height = match args.block {
-            Some(height) => height,
-            None => watched_to(&ledger.pool, &spec.name)
-                .await?
-                .context("the watcher has processed no block of this chain: name one with --block")?,
+        let block = match args.block {
+            Some(block) => block,
+            None => default_block(&ledger.pool, spec).await?,
         };
-        let reader = BalanceReader::at(&watching, height).await?;
+        let reader = BalanceReader::at(&watching, block).await?;
+        let treasury = treasury.iter().map(|address| canonical(spec.family, address)).collect();
         let scope = ReconcileScope { chain: spec.clone(), block: reader.block().clone(), treasury };
         let bar = progress_bar();
         let chain = Chain(reader);
@@ -87,6 +91,24 @@ pub(super) async fn run(args: Args, loaded: Loaded) -> anyhow::Result<bool> {
         print(&compared, &spec);
     }
     Ok(compared.is_balanced())
+}
+
+/// The block at which both sides are sure to be known.
+async fn default_block(pool: &PgPool, spec: &ChainSpec) -> anyhow::Result<BalanceBlock> {
+    if spec.family == ChainFamily::Solana {
+        return Ok(BalanceBlock::Finalized);
+    }
+    let height = watched_to(pool, &spec.name).await?;
+    Ok(BalanceBlock::Height(height.context("the watcher has processed no block of this chain: name one with --block")?))
+}
+
+/// Addresses are compared as texts. Those of EVM chains mean the same in any case and are kept in lower case; in base58
+/// another case is another address.
+fn canonical(family: ChainFamily, address: &str) -> String {
+    match family {
+        ChainFamily::Evm => address.to_ascii_lowercase(),
+        ChainFamily::Solana => address.to_owned(),
+    }
 }
 
 fn progress_bar() -> ProgressBar {
@@ -118,6 +140,13 @@ fn print(compared: &Reconciliation, spec: &ChainSpec) {
         compared.position,
         compared.addresses,
     ));
+    if compared.read_up_to != compared.block.number {
+        line(&format!(
+            "The chain tells what is held now: each balance was compared with the ledger as of the block that it is of, up \
+             to block {}.",
+            compared.read_up_to
+        ));
+    }
     if compared.is_premature() {
         let height =
             compared.watched_to.map_or_else(|| "nothing".to_owned(), |height| format!("blocks up to {height}"));
@@ -139,7 +168,19 @@ fn print(compared: &Reconciliation, spec: &ChainSpec) {
 }
 
 fn totals(totals: &[AssetTotal], assets: &HashMap<&AssetId, &Asset>) -> String {
-    let header = ["Asset", "Confirmed", "Seen", "Refunded", "On addresses", "Treasury", "Unrecorded", "Missing"];
+    let header = [
+        "Asset",
+        "Confirmed",
+        "Seen",
+        "Unmatched",
+        "Dust",
+        "Refunded",
+        "Left",
+        "On addresses",
+        "Treasury",
+        "Unrecorded",
+        "Missing",
+    ];
     let mut table = table(&header);
     for total in totals {
         let shown = |minor: u128| amount(assets, &total.asset, minor);
@@ -147,7 +188,10 @@ fn totals(totals: &[AssetTotal], assets: &HashMap<&AssetId, &Asset>) -> String {
             name(assets, &total.asset),
             shown(total.confirmed),
             shown(total.seen),
+            shown(total.unmatched),
+            shown(total.dust),
             shown(total.refunded),
+            shown(total.left),
             shown(total.found),
             shown(total.treasury),
             shown(total.unrecorded),
@@ -197,4 +241,15 @@ fn name(assets: &HashMap<&AssetId, &Asset>, id: &AssetId) -> String {
 /// In whole units of what is configured, in minor units of what is not.
 fn amount(assets: &HashMap<&AssetId, &Asset>, id: &AssetId, minor: u128) -> String {
     assets.get(id).map_or_else(|| minor.to_string(), |asset| asset.format(minor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_case_of_an_address_counts_in_base58_alone() {
+        assert_eq!(canonical(ChainFamily::Evm, "0xAbC"), "0xabc");
+        assert_eq!(canonical(ChainFamily::Solana, "8HqE8wzj"), "8HqE8wzj");
+    }
 }

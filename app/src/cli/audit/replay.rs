@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 use comfy_table::{CellAlignment, Table, presets};
 use wopay_audit::replay::{BookedLine, History, LedgerReplay, Moment, Signed, Step, Subject, history, ledger};
-use wopay_domain::{Asset, AssetId, MerchantId, PaymentId};
+use wopay_domain::{Asset, AssetId, ChainName, DepositId, DepositKey, MerchantId, PaymentId};
 
 use super::ledger::ReadLedger;
 use super::progress::LogBar;
@@ -15,12 +15,20 @@ use crate::config::Loaded;
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// Show this payment, event by event.
-    #[arg(long, conflicts_with = "merchant")]
+    #[arg(long, group = "subject")]
     payment: Option<PaymentId>,
 
     /// Show this merchant, event by event.
-    #[arg(long)]
+    #[arg(long, group = "subject")]
     merchant: Option<MerchantId>,
+
+    /// Show this deposit that was no payment's, event by event: its id, or its name as in `wopay deposits list`.
+    #[arg(long, group = "subject", value_name = "ID|DEPOSIT", value_parser = deposit)]
+    deposit: Option<DepositId>,
+
+    /// Show what was changed of this chain at run time, event by event.
+    #[arg(long, group = "subject", value_name = "NAME")]
+    chain: Option<ChainName>,
 
     /// As it was when this position, or everything up to this recorded time, was there [default: now].
     #[arg(long, value_name = "POSITION|TIME")]
@@ -31,14 +39,29 @@ pub(in crate::cli) struct Args {
     json: bool,
 }
 
+fn deposit(text: &str) -> Result<DepositId, String> {
+    if let Ok(id) = text.parse() {
+        return Ok(id);
+    }
+    let key: DepositKey = text.parse().map_err(|error| format!("neither an id nor a deposit: {error}"))?;
+    Ok(DepositId::of(&key))
+}
+
+impl Args {
+    fn subject(&self) -> Option<Subject> {
+        let Self { payment, merchant, deposit, chain, .. } = self;
+        let payment = payment.map(Subject::Payment).or(merchant.map(Subject::Merchant));
+        payment.or(deposit.map(Subject::Deposit)).or(chain.clone().map(Subject::Chain))
+    }
+}
+
 /// Replays and prints. `false`: the books of the ledger do not balance.
 ///
 /// # Errors
 /// When there is nothing such, or the ledger cannot be read.
 pub(super) async fn run(args: Args, loaded: Loaded) -> anyhow::Result<bool> {
     let read = ReadLedger::open(loaded).await?;
-    let subject = args.payment.map(Subject::Payment).or(args.merchant.map(Subject::Merchant));
-    let done = match subject {
+    let done = match args.subject() {
         Some(subject) => {
             let history = history(&read.pool, subject, args.as_of).await;
             history.context("it cannot be replayed").and_then(|history| show_history(&history, args.json))
@@ -87,6 +110,7 @@ fn show_step(step: &Step) {
     line("actor", Some(cause.actor.clone()));
     line("request", cause.request_id.clone());
     line("command", cause.command_id.clone());
+    line("deposit", cause.deposit.as_ref().map(ToString::to_string));
     line("block", cause.block.as_ref().map(|block| format!("{} {} at {}", block.number, block.hash, time(block.time))));
     line("caused by", cause.transaction.clone().map(|transaction| format!(" {transaction}")));
     line("rule", Some(step.rule.clone()));
@@ -116,6 +140,9 @@ fn show_ledger(replay: &LedgerReplay, json: bool) -> anyhow::Result<bool> {
         replay.events
     ));
     print_line(&format!("\n{} merchants; payments: {}", replay.merchants, counts(&replay.payments_by_status)));
+    if !replay.deposits_by_state.is_empty() {
+        print_line(&format!("Deposits that were no payment's: {}", counts(&replay.deposits_by_state)));
+    }
     print_line(&format!("Events: {}", counts(&replay.events_by_type)));
     let assets: BTreeMap<&AssetId, &Asset> = replay.assets.iter().map(|asset| (&asset.id, asset)).collect();
     if !replay.balances.is_empty() {

@@ -10,10 +10,9 @@ use wopay_domain::{Asset, AssetId, RecordedEvent};
 
 use super::super::books::{BookFiles, Place};
 use super::super::manifest::{FileEntry, Manifest};
-use super::super::write::learn;
 use super::super::{EVENTS, STATEMENTS, range};
 use super::report::{CheckError, Problem};
-use crate::replay::{Progress, TrialBalance};
+use crate::replay::{Progress, TrialBalance, learn};
 
 /// No event is longer.
 const LINE_BYTES_MAX: u64 = 64 * 1024 * 1024;
