@@ -35,6 +35,8 @@ pub struct WatcherConfig {
     pub agreement: Option<Agreement>,
     /// What EVM chains differ in.
     pub evm: EvmOptions,
+    /// Solana: ask about the addresses of payments instead of reading every block. `None`: every block is read.
+    pub by_address: Option<ByAddress>,
 }
 
 impl WatcherConfig {
@@ -53,6 +55,7 @@ impl WatcherConfig {
             rpc_options: RpcOptions::default(),
             agreement: None,
             evm: EvmOptions::default(),
+            by_address: None,
         }
     }
 
@@ -69,6 +72,9 @@ impl WatcherConfig {
         }
         if self.chain.family == ChainFamily::Evm && self.chain.chain_id.is_none() {
             return Err(ConfigError::NoChainId { chain: chain() });
+        }
+        if self.chain.family == ChainFamily::Evm && self.by_address.is_some() {
+            return Err(ConfigError::NotByAddress { chain: chain() });
         }
         Ok(())
     }
@@ -89,6 +95,7 @@ impl fmt::Debug for WatcherConfig {
             .field("rpc_options", &self.rpc_options)
             .field("agreement", &self.agreement)
             .field("evm", &self.evm)
+            .field("by_address", &self.by_address)
             .finish()
     }
 }
@@ -182,6 +189,23 @@ impl Default for RpcOptions {
     }
 }
 
+/// How a chain is watched of which only the addresses of payments are asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByAddress {
+    /// How often the addresses of open payments are asked about, at most.
+    pub every: Duration,
+    /// So long after its payment was opened an address is asked about at all, if the payment is no longer open.
+    pub kept_for: Duration,
+    /// The most transactions that a node lists at once, at least 2.
+    pub page: usize,
+}
+
+impl Default for ByAddress {
+    fn default() -> Self {
+        Self { every: Duration::from_secs(5), kept_for: Duration::from_secs(30 * 24 * 60 * 60), page: 1000 }
+    }
+}
+
 /// How native money is found on an EVM chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EvmOptions {
@@ -238,6 +262,12 @@ pub enum ConfigError {
         /// The chain.
         chain: ChainName,
     },
+    /// A chain that is not asked about addresses.
+    #[error("chain {chain}: an EVM chain is read block by block, only a Solana cluster can be asked about addresses")]
+    NotByAddress {
+        /// The chain.
+        chain: ChainName,
+    },
     /// A token that is neither an EVM contract nor a mint.
     #[error("chain {chain}: {contract:?} is not the address of a contract or mint")]
     NotAContract {
@@ -251,14 +281,6 @@ pub enum ConfigError {
     UnknownTag {
         /// What stands there instead.
         tag: String,
-    },
-    /// A family whose chains cannot be asked this.
-    #[error("chain {chain}: chains of the family {family} give no balances at a past block")]
-    NoPastBalances {
-        /// The chain.
-        chain: ChainName,
-        /// Its family.
-        family: ChainFamily,
     },
     /// The HTTP client could not be made.
     #[error("chain {chain}: no HTTP client: {reason}")]

@@ -21,8 +21,8 @@
 //! `…_amount_overflow_total`, `…_failed_steps_total`, `…_halted`, `…_refused`,
 //! `…_rpc_calls_total{endpoint,method,outcome}`, `…_rpc_seconds`,
 //! `…_endpoint_{state{state},in_use,calls_per_second_max,latency_seconds,head_blocks,budget_left_calls}{endpoint}`,
-//! `…_behind`, `…_agreement_held_blocks`, `…_agreement_total{outcome}`, `…_outbox_{unsent,published_total,failures_total}`,
-//! `…_outbox_{settled,resent}_total`.
+//! `…_behind`, `…_addresses_{open,late}`, `…_addresses_looked_at_total`, `…_agreement_held_blocks`,
+//! `…_agreement_total{outcome}`, `…_outbox_{unsent,published_total,failures_total}`, `…_outbox_{settled,resent}_total`.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test reports by panicking"))]
 
 mod balances;
@@ -36,13 +36,14 @@ mod solana;
 mod source;
 mod status;
 
-pub use balances::{BalanceError, BalanceReader};
+pub use balances::{Balance, BalanceBlock, BalanceBlockError, BalanceError, BalanceReader};
 pub use check::{ChainReport, EndpointReport, TokenReport, check};
-pub use config::{Agreement, ConfigError, EvmOptions, Finality, FinalityTag, RpcOptions, Traces, WatcherConfig};
+pub use config::{Agreement, ByAddress, ConfigError, EvmOptions, Finality, FinalityTag, RpcOptions, Traces, WatcherConfig};
 pub use engine::odd::{OddError, Sighting, SightingKind, find_sighting, take_up};
 pub use engine::{AddedTokens, ChainWatcher, Progress};
 pub use publisher::{OutboxOptions, OutboxPublisher, OutboxSignal};
 pub use source::{
-    BlockData, BlockHeader, Candidate, ChainSource, Compared, Final, Head, Place, SourceError, Transfer, Witnesses,
+    AddressReads, BlockData, BlockHeader, Candidate, ChainSource, Compared, Final, Head, Mention, Place, SourceError,
+    Transfer, Witnesses,
 };
 pub use status::{ChainHealth, ChainState, ChainStatus, EndpointHealth, EndpointState};

@@ -99,6 +99,31 @@ pub struct Compared<'a> {
     pub every: Duration,
 }
 
+/// A transaction of a final block that mentions an account.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mention {
+    /// Of its block.
+    pub height: u64,
+    /// In canonical text form.
+    pub transaction: String,
+    /// What failed has moved nothing.
+    pub succeeded: bool,
+}
+
+/// What a chain can be asked about single addresses. Every method may be repeated and cancelled at any time.
+#[async_trait]
+pub trait AddressReads: Send + Sync {
+    /// The accounts, besides the address itself, that hold accepted tokens for it, in the state of block `upto` or later.
+    async fn accounts(&self, address: &str, upto: u64) -> Result<Vec<String>, SourceError>;
+
+    /// The transactions of final blocks that mention the account, newest first, down to the transaction `until` (which is not
+    /// among them; all there are, if it is not known). None up to block `upto` is missing; later ones may be there.
+    async fn mentions(&self, account: &str, until: Option<&str>, upto: u64) -> Result<Vec<Mention>, SourceError>;
+
+    /// What that transaction, which took place, moved.
+    async fn moved(&self, mention: &Mention) -> Result<Vec<Candidate>, SourceError>;
+}
+
 /// What the endpoints of a chain say about a block's hash.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Witnesses {
@@ -170,6 +195,12 @@ pub trait ChainSource: Send + Sync + 'static {
     async fn bulk(&self, after: u64, upto: u64) -> Result<Option<Vec<BlockData>>, SourceError> {
         let _ = (after, upto);
         Ok(None)
+    }
+
+    /// What can be asked about single addresses, when this chain is followed by them instead of by its blocks. Then
+    /// [`heights`](Self::heights) and [`header`](Self::header) are asked at the beginning only, and blocks never.
+    fn by_address(&self) -> Option<&dyn AddressReads> {
+        None
     }
 
     /// How each endpoint behind this source is doing.

@@ -165,7 +165,7 @@ impl ChainWatcher {
         Ok(recorded)
     }
 
-    async fn rematch(&self, conn: &mut PgConnection) -> Result<Vec<Observation>, StoreError> {
+    pub(super) async fn rematch(&self, conn: &mut PgConnection) -> Result<Vec<Observation>, StoreError> {
         let settings = &self.settings;
         deposit_store::match_unmatched(conn, &settings.chain, settings.family, settings.confirmations_default).await
     }

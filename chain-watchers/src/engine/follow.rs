@@ -33,7 +33,10 @@ impl ChainWatcher {
         let head = self.source.head().await?;
         self.head_at = Some(head.newest.block.time);
         let Some(cursor) = store::load_cursor(&self.pool, &self.settings.chain).await? else {
-            return self.begin(&head).await;
+            return match self.first_head(head).await? {
+                Some(head) => self.begin(&head).await,
+                None => Ok(Step::Idle),
+            };
         };
         self.note_tokens().await?;
         if !self.revalidated {
@@ -41,6 +44,9 @@ impl ChainWatcher {
             deposit_store::raise_report_ids(&self.pool).await?;
             self.finalized = store::load_finalized(&self.pool, &self.settings.chain).await?;
             self.revalidated = true;
+        }
+        if self.source.by_address().is_some() {
+            return self.look_at_addresses(&cursor, &head).await;
         }
         match head.newest.block.number.cmp(&cursor.height) {
             Ordering::Greater => self.advance(&cursor, &head).await,
@@ -154,7 +160,7 @@ impl ChainWatcher {
     }
 
     /// Finds out which transfers of the blocks are ours and took place.
-    async fn settle(&self, blocks: Vec<BlockData>) -> Result<Vec<SettledBlock>, WatchError> {
+    pub(super) async fn settle(&self, blocks: Vec<BlockData>) -> Result<Vec<SettledBlock>, WatchError> {
         let addresses: Vec<&str> =
             blocks.iter().flat_map(|block| &block.candidates).map(|candidate| candidate.to.as_str()).collect();
         let ours: HashSet<String> = if addresses.is_empty() {

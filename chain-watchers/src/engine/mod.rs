@@ -1,9 +1,11 @@
 //! The engine: follows one chain of any family.
 //!
 //! It takes one step after the other. A step asks for the head and then does one of three things: nothing, walk back a
-//! reorganization, or process the next blocks. What a step has done is in the database before the next one begins, so a
+//! reorganization, or process the next blocks (of a chain that is followed by addresses: look at these). What a step has done is in the database before the next one begins, so a
 //! crash, a restart and a second watcher on the same chain all take the same path: read the cursor, go on from there.
 
+mod address_store;
+mod addresses;
 mod agreement;
 mod agreement_store;
 mod apply;
@@ -31,12 +33,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use wopay_domain::{AssetId, ChainFamily, ChainName, ChainSpec, Timestamp};
 
+use self::addresses::Addresses;
 use self::agreement::Agreements;
 use self::compare::Comparison;
 use self::error::WatchError;
 pub use self::tokens::AddedTokens;
 use self::tokens::Tokens;
-use crate::config::{ConfigError, WatcherConfig};
+use crate::config::{ByAddress, ConfigError, WatcherConfig};
 use crate::evm::EvmSource;
 use crate::pool::attempt::with_causes;
 use crate::publisher::OutboxSignal;
@@ -62,6 +65,7 @@ pub struct ChainWatcher {
     /// Deposits wait although their height is final: which block stands there could not be found out.
     unproven: bool,
     comparison: Comparison,
+    addresses: Addresses,
     agreements: Agreements,
     tokens: Tokens,
     /// The chain's time of the newest block last seen.
@@ -82,6 +86,8 @@ struct Settings {
     lookback: u32,
     concurrency: usize,
     head_age_max: Duration,
+    /// Of a source that is followed by addresses.
+    by_address: ByAddress,
 }
 
 /// What a step came to.
@@ -156,6 +162,7 @@ impl ChainWatcher {
             lookback: config.lookback,
             concurrency: config.rpc_options.concurrency.max(1),
             head_age_max: config.rpc_options.head_age_max,
+            by_address: config.by_address.unwrap_or_default(),
         };
         let status = ChainStatus::new(settings.chain.clone());
         Self {
@@ -168,6 +175,7 @@ impl ChainWatcher {
             finalized: None,
             unproven: false,
             comparison: Comparison::default(),
+            addresses: Addresses::default(),
             agreements: Agreements::new(config.agreement.clone()),
             tokens: Tokens::new(config, None),
             head_at: None,

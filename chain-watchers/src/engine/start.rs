@@ -18,6 +18,16 @@ const LOCATORS_CHECKED: i64 = 8;
 const CLOCKS_APART: Duration = Duration::from_secs(10 * 60);
 
 impl ChainWatcher {
+    /// The head to begin below. Where only final blocks are looked at, it is the newest of these; `None`: none is known.
+    pub(super) async fn first_head(&self, head: Head) -> Result<Option<Head>, WatchError> {
+        if self.source.by_address().is_none() {
+            return Ok(Some(head));
+        }
+        let Some(finalized) = self.finalized_with(&head) else { return Ok(None) };
+        let newest = self.source.final_header(finalized).await?;
+        Ok(newest.map(|newest| Head { newest, finality: head.finality }))
+    }
+
     /// The first run on this chain: puts the cursor on the block below the first one to process, with the hashes of the
     /// window below it, so that a reorganization just after the beginning finds its ancestor.
     pub(super) async fn begin(&mut self, head: &Head) -> Result<Step, WatchError> {
@@ -28,7 +38,8 @@ impl ChainWatcher {
             return Ok(Step::Idle);
         }
         // Far below the head no reorganization reaches the base.
-        let lowest = if base < self.window_begin(newest) { base } else { self.window_begin(base) };
+        let is_final = base < self.window_begin(newest) || self.source.by_address().is_some();
+        let lowest = if is_final { base } else { self.window_begin(base) };
         let Some(headers) = self.read_chain(lowest, base).await? else { return Ok(Step::Idle) };
         let Some(last) = headers.last() else { return Ok(Step::Idle) };
         if !self.is_stood_on(last, &head.newest).await? {

@@ -85,6 +85,7 @@ impl ChainWatcher {
                 Ok(source) => {
                     info!(chain = %self.settings.chain, token = %token.id, symbol = token.symbol, "watching one more token");
                     self.source = source;
+                    self.addresses.begin_anew();
                     self.settings.least.insert(token.id.clone(), config.chain.min_deposit(&token.id));
                     self.tokens.config = config;
                     self.tokens.taken.push(token);

@@ -4,7 +4,7 @@ use solana_client::client_error::{ClientError, ClientErrorKind};
 use solana_client::rpc_custom_error::{
     JSON_RPC_SERVER_ERROR_BLOCK_CLEANED_UP, JSON_RPC_SERVER_ERROR_BLOCK_NOT_AVAILABLE,
     JSON_RPC_SERVER_ERROR_BLOCK_STATUS_NOT_AVAILABLE_YET, JSON_RPC_SERVER_ERROR_LONG_TERM_STORAGE_SLOT_SKIPPED,
-    JSON_RPC_SERVER_ERROR_SLOT_SKIPPED,
+    JSON_RPC_SERVER_ERROR_MIN_CONTEXT_SLOT_NOT_REACHED, JSON_RPC_SERVER_ERROR_SLOT_SKIPPED,
 };
 use solana_client::rpc_request::RpcError;
 
@@ -72,8 +72,20 @@ impl Failure for SolanaError {
 
     fn is_not_asked(&self) -> bool {
         match self {
-            Self::Call { source, .. } => sender::is_not_asked(source),
+            // A node that lags by some slots is the same node, and a good one.
+            Self::Call { source, .. } => sender::is_not_asked(source) || is_behind(source),
             Self::Inconsistent { .. } | Self::Pruned { .. } | Self::Wrong { .. } => false,
         }
     }
+}
+
+/// Whether the node has not come as far as it was asked to have.
+fn is_behind(error: &ClientError) -> bool {
+    matches!(
+        error.kind(),
+        ClientErrorKind::RpcError(RpcError::RpcResponseError {
+            code: JSON_RPC_SERVER_ERROR_MIN_CONTEXT_SLOT_NOT_REACHED,
+            ..
+        })
+    )
 }

@@ -3,7 +3,7 @@
 use wopay_domain::Asset;
 
 /// The SPL Token program.
-const TOKEN_PROGRAM: &str = "TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA";
+pub(super) const TOKEN_PROGRAM: &str = "TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA";
 /// The Token-2022 program.
 const TOKEN_2022_PROGRAM: &str = "TokenzQdBNbLqP5VEhdkAS6EPFLC1PHnBqCXEpPxuEb";
 
@@ -27,6 +27,8 @@ const REFUSED: [(u16, &str); 3] =
 pub(super) struct MintFacts {
     /// It is a mint of one of the token programs.
     pub(super) is_mint: bool,
+    /// Of which.
+    pub(super) program: Option<&'static str>,
     pub(super) decimals: Option<u8>,
     /// Extensions for which it is refused.
     pub(super) refused: Vec<&'static str>,
@@ -35,11 +37,11 @@ pub(super) struct MintFacts {
 impl MintFacts {
     /// Reads an account: the program that owns it, and its data.
     pub(super) fn read(owner: &str, data: &[u8]) -> Self {
-        let nothing = Self { is_mint: false, decimals: None, refused: Vec::new() };
-        let extended = match owner {
-            TOKEN_PROGRAM if data.len() == MINT_BYTES => false,
-            TOKEN_2022_PROGRAM if data.len() == MINT_BYTES => false,
-            TOKEN_2022_PROGRAM if data.get(ACCOUNT_TYPE_AT) == Some(&ACCOUNT_TYPE_MINT) => true,
+        let nothing = Self { is_mint: false, program: None, decimals: None, refused: Vec::new() };
+        let (program, extended) = match owner {
+            TOKEN_PROGRAM if data.len() == MINT_BYTES => (TOKEN_PROGRAM, false),
+            TOKEN_2022_PROGRAM if data.len() == MINT_BYTES => (TOKEN_2022_PROGRAM, false),
+            TOKEN_2022_PROGRAM if data.get(ACCOUNT_TYPE_AT) == Some(&ACCOUNT_TYPE_MINT) => (TOKEN_2022_PROGRAM, true),
             _ => return nothing,
         };
         if data.get(INITIALIZED_AT) != Some(&1) {
@@ -48,7 +50,7 @@ impl MintFacts {
         let extensions =
             if extended { extensions(data.get(ACCOUNT_TYPE_AT + 1..).unwrap_or_default()) } else { Vec::new() };
         let refused = REFUSED.iter().filter(|(kind, _)| extensions.contains(kind)).map(|(_, name)| *name).collect();
-        Self { is_mint: true, decimals: data.get(DECIMALS_AT).copied(), refused }
+        Self { is_mint: true, program: Some(program), decimals: data.get(DECIMALS_AT).copied(), refused }
     }
 
     /// In what it differs from the configuration.

@@ -7,8 +7,13 @@
 //!
 //! Slots can stay empty. Which ones do, the node says (`getBlocksWithLimit`), and is believed only as far as the blocks
 //! link: a block names the hash of the one before it, so a block that a node leaves out holds the chain up, it is never
-//! skipped. `solana-client` stays inside this folder.
+//! skipped.
+//!
+//! A small installation can have the addresses of its payments asked about instead (`addresses.rs`; the engine's side is
+//! `engine/addresses.rs`). `solana-client` stays inside this folder.
 
+mod addresses;
+mod balances;
 mod error;
 mod mint;
 mod node;
@@ -17,18 +22,22 @@ mod sender;
 mod transfers;
 mod types;
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use tokio::sync::OnceCell;
 use wopay_domain::{AssetId, BlockRef};
 
+pub(crate) use self::balances::SolanaBalances;
 use self::node::{Expected, SolanaNode};
 pub(crate) use self::report::report;
-use self::transfers::{Assets, find};
-use crate::config::{ConfigError, WatcherConfig};
+use self::transfers::{Assets, find, find_in};
+use crate::config::{ByAddress, ConfigError, WatcherConfig};
 use crate::pool::Pool;
 use crate::source::{
-    BlockData, BlockHeader, Candidate, ChainSource, Final, Head, Place, SourceError, Transfer, Witnesses,
+    AddressReads, BlockData, BlockHeader, Candidate, ChainSource, Final, Head, Mention, Place, SourceError, Transfer,
+    Witnesses,
 };
 use crate::status::EndpointHealth;
 
@@ -38,6 +47,9 @@ pub(crate) struct SolanaSource {
     assets: Assets,
     /// The newest block last read: most looks at the head find it again.
     newest: Mutex<Option<BlockHeader>>,
+    by_address: Option<ByAddress>,
+    /// The token programs of the configured mints.
+    programs: OnceCell<Vec<&'static str>>,
 }
 
 impl SolanaSource {
@@ -51,6 +63,8 @@ impl SolanaSource {
             pool: Pool::new(config, nodes),
             assets: Assets { chain: config.chain.name.clone(), native, mints },
             newest: Mutex::new(None),
+            by_address: config.by_address,
+            programs: OnceCell::new(),
         })
     }
 
@@ -73,6 +87,38 @@ impl SolanaSource {
         let header = block.to_header(slot).ok_or_else(|| node.inconsistent(format!("block {slot} has no time")))?;
         let candidates = find(&self.assets, &block).map_err(|what| node.inconsistent(what))?;
         Ok(Some(BlockData { header, candidates }))
+    }
+}
+
+impl SolanaSource {
+    /// The token accounts of an owner whose mints are configured.
+    async fn read_accounts(
+        &self,
+        node: &SolanaNode,
+        owner: &str,
+        at_least: u64,
+    ) -> Result<Vec<String>, error::SolanaError> {
+        let programs = self.programs.get_or_try_init(async || {
+            let mints: Vec<&str> = self.assets.mints.keys().map(String::as_str).collect();
+            if mints.is_empty() {
+                return Ok(Vec::new());
+            }
+            let facts = node.mints(&mints).await?;
+            let programs: BTreeSet<&str> = facts.iter().filter_map(|facts| facts.program).collect();
+            Ok(programs.into_iter().collect())
+        });
+        let mut accounts = Vec::new();
+        for program in programs.await? {
+            let held = node.token_accounts(owner, program, at_least).await?;
+            let configured = held.into_iter().filter(|(_, mint)| self.assets.mints.contains_key(mint));
+            accounts.extend(configured.map(|(account, _)| account));
+        }
+        Ok(accounts)
+    }
+
+    async fn read_moved(&self, node: &SolanaNode, mention: &Mention) -> Result<Vec<Candidate>, error::SolanaError> {
+        let transaction = node.transaction(mention).await?;
+        find_in(&self.assets, &transaction).map_err(|what| node.inconsistent(what))
     }
 }
 
@@ -108,8 +154,16 @@ impl ChainSource for SolanaSource {
         ask!(self, node => node.header(height))
     }
 
+    async fn final_header(&self, height: u64) -> Result<Option<BlockHeader>, SourceError> {
+        ask!(self, node => node.final_header(height))
+    }
+
     async fn block(&self, height: u64) -> Result<Option<BlockData>, SourceError> {
         ask!(self, node => self.read_block(node, height))
+    }
+
+    fn by_address(&self) -> Option<&dyn AddressReads> {
+        self.by_address.is_some().then_some(self)
     }
 
     fn endpoints(&self) -> Vec<EndpointHealth> {
@@ -134,5 +188,21 @@ impl ChainSource for SolanaSource {
             })
         });
         Ok(transfers.collect())
+    }
+}
+
+#[async_trait]
+impl AddressReads for SolanaSource {
+    async fn accounts(&self, address: &str, upto: u64) -> Result<Vec<String>, SourceError> {
+        ask!(self, node => self.read_accounts(node, address, upto))
+    }
+
+    async fn mentions(&self, account: &str, until: Option<&str>, upto: u64) -> Result<Vec<Mention>, SourceError> {
+        let page = self.by_address.unwrap_or_default().page.max(2);
+        ask!(self, node => node.mentions(account, until, upto, page))
+    }
+
+    async fn moved(&self, mention: &Mention) -> Result<Vec<Candidate>, SourceError> {
+        ask!(self, node => self.read_moved(node, mention))
     }
 }

@@ -25,7 +25,7 @@ use crate::pool::{Meter, Node, Standing};
 use crate::source::BlockHeader;
 
 /// Transactions of this version and older are read. With a lower one a node refuses whole blocks.
-const TRANSACTION_VERSION_MAX: u8 = 1;
+pub(super) const TRANSACTION_VERSION_MAX: u8 = 1;
 /// So far below the newest slot its block is looked for when that slot has none yet.
 const NEWEST_WITHIN_SLOTS: u64 = 64;
 /// The most slots that nodes list at once.
@@ -105,7 +105,7 @@ impl SolanaNode {
         SolanaError::Inconsistent { endpoint: self.label.clone(), what: what.into() }
     }
 
-    async fn call<T: DeserializeOwned>(&self, request: RpcRequest, params: Value) -> Result<T, SolanaError> {
+    pub(super) async fn call<T: DeserializeOwned>(&self, request: RpcRequest, params: Value) -> Result<T, SolanaError> {
         let method = name(request);
         let failed = |source| SolanaError::Call { endpoint: self.label.clone(), method, source: Box::new(source) };
         self.client.send(request, params).await.map_err(failed)
@@ -172,13 +172,30 @@ impl SolanaNode {
         read.or_else(|error| self.skipped(slot, error))
     }
 
+    /// The block of that slot without its transactions, if the node calls it final; `None` when it does not (yet), and when
+    /// the slot has none.
+    pub(super) async fn final_header(&self, slot: u64) -> Result<Option<BlockHeader>, SolanaError> {
+        let read = self.read_at(slot, Detail::None, Commitment::Finalized).await.or_else(Self::no_block_yet);
+        let block = read.or_else(|error| self.skipped(slot, error))?;
+        block.map(|block| self.to_header(&block, slot)).transpose()
+    }
+
     async fn read(&self, slot: u64, detail: Detail) -> Result<Option<NodeBlock>, SolanaError> {
+        self.read_at(slot, detail, Commitment::Confirmed).await
+    }
+
+    async fn read_at(
+        &self,
+        slot: u64,
+        detail: Detail,
+        commitment: Commitment,
+    ) -> Result<Option<NodeBlock>, SolanaError> {
         let config = json!({
             "encoding": "json",
             "transactionDetails": match detail { Detail::Accounts => "accounts", Detail::None => "none" },
             "rewards": false,
             "maxSupportedTransactionVersion": TRANSACTION_VERSION_MAX,
-            "commitment": Commitment::Confirmed.as_str(),
+            "commitment": commitment.as_str(),
         });
         self.call(RpcRequest::GetBlock, json!([slot, config])).await
     }
@@ -211,13 +228,17 @@ impl SolanaNode {
             return Err(self.inconsistent("asked for accounts, got another number of them"));
         }
         let facts = accounts.value.into_iter().map(|account| match account {
-            Some(Account { owner, data: (content, _) }) => {
-                let data = STANDARD.decode(content).map_err(|_| self.inconsistent("an account's data is no base64"))?;
-                Ok(MintFacts::read(&owner, &data))
-            }
+            Some(Account { owner, data: (content, _) }) => Ok(MintFacts::read(&owner, &self.bytes(&content)?)),
             None => Ok(MintFacts::read("", &[])),
         });
         facts.collect()
+    }
+}
+
+impl SolanaNode {
+    /// An account's data.
+    pub(super) fn bytes(&self, content: &str) -> Result<Vec<u8>, SolanaError> {
+        STANDARD.decode(content).map_err(|_| self.inconsistent("an account's data is no base64"))
     }
 }
 
@@ -281,6 +302,9 @@ const fn name(request: RpcRequest) -> &'static str {
         RpcRequest::GetBlocksWithLimit => "getBlocksWithLimit",
         RpcRequest::GetGenesisHash => "getGenesisHash",
         RpcRequest::GetMultipleAccounts => "getMultipleAccounts",
+        RpcRequest::GetTokenAccountsByOwner => "getTokenAccountsByOwner",
+        RpcRequest::GetSignaturesForAddress => "getSignaturesForAddress",
+        RpcRequest::GetTransaction => "getTransaction",
         _ => "a call",
     }
 }

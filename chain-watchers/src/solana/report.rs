@@ -7,20 +7,25 @@ use super::error::SolanaError;
 use super::node::SolanaNode;
 use super::types::Commitment;
 use crate::check::{ChainReport, EndpointReport, TokenReport};
-use crate::config::{ConfigError, WatcherConfig};
+use crate::config::{ByAddress, ConfigError, WatcherConfig};
 use crate::pool::Node as _;
 
 /// Asks every endpoint of the cluster.
 pub(crate) async fn report(config: &WatcherConfig) -> Result<ChainReport, ConfigError> {
     let source = SolanaSource::new(config)?;
-    let endpoints = join_all(source.pool.endpoints().iter().map(report_node)).await;
+    let endpoints = join_all(source.pool.endpoints().iter().map(|node| report_node(node, config.by_address))).await;
     Ok(ChainReport { chain: config.chain.name.clone(), chain_id_expected: None, endpoints })
 }
 
-async fn report_node(node: &SolanaNode) -> EndpointReport {
+async fn report_node(node: &SolanaNode, by_address: Option<ByAddress>) -> EndpointReport {
     let mut report = EndpointReport { endpoint: node.label().to_owned(), ..EndpointReport::default() };
     if let Err(error) = fill(node, &mut report).await {
         report.problems.push(error.to_string());
+    }
+    if let Some(ByAddress { page, .. }) = by_address
+        && let Err(error) = node.try_addresses(page).await
+    {
+        report.problems.push(format!("cannot be asked about addresses: {error}"));
     }
     report
 }

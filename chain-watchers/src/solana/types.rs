@@ -84,6 +84,58 @@ pub(super) struct NodeTokenAmount {
     pub(super) amount: String,
 }
 
+/// Of `getTransaction` with `encoding: "json"`.
+#[derive(Debug, Deserialize)]
+pub(super) struct NodeFound {
+    pub(super) slot: u64,
+    transaction: NodeSigned,
+    meta: Option<NodeFoundMeta>,
+}
+
+#[derive(Debug, Deserialize)]
+struct NodeSigned {
+    signatures: Vec<String>,
+    message: NodeMessage,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NodeMessage {
+    account_keys: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NodeFoundMeta {
+    #[serde(flatten)]
+    balances: NodeMeta,
+    loaded_addresses: Option<NodeLoaded>,
+}
+
+/// Accounts of lookup tables; they come after the message's own.
+#[derive(Debug, Default, Deserialize)]
+struct NodeLoaded {
+    writable: Vec<String>,
+    readonly: Vec<String>,
+}
+
+impl NodeFound {
+    /// As a block shows it.
+    pub(super) fn into_transaction(self) -> NodeTransaction {
+        let (balances, loaded) = match self.meta {
+            Some(meta) => (Some(meta.balances), meta.loaded_addresses.unwrap_or_default()),
+            None => (None, NodeLoaded::default()),
+        };
+        let own = self.transaction.message.account_keys.into_iter();
+        let account_keys = own.chain(loaded.writable).chain(loaded.readonly).map(|pubkey| NodeAccountKey { pubkey });
+        let signatures = self.transaction.signatures;
+        NodeTransaction {
+            transaction: NodeAccounts { signatures, account_keys: account_keys.collect() },
+            meta: balances,
+        }
+    }
+}
+
 impl NodeBlock {
     /// `None` without a time that can be one.
     pub(super) fn to_header(&self, slot: u64) -> Option<BlockHeader> {

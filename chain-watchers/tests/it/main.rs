@@ -17,5 +17,6 @@ mod pool;
 mod reorgs;
 mod simulated;
 mod solana;
+mod solana_addresses;
 mod support;
 mod tokens;

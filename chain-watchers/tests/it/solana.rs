@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use wopay_chain_watchers::{
@@ -13,39 +14,40 @@ use wopay_eventbus::Bus;
 use wopay_testkit::{SplToken, Surfpool, TestDatabase, TestNats, TokenProgram, database, eventually, nats, surfpool};
 
 use crate::support::book::{Book, live};
+use crate::support::proxy::{Instead, Proxy};
 use crate::support::{Running, SOON, Watching};
 
 const HOUR: Duration = Duration::from_secs(3600);
-const SOL: u64 = 1_000_000_000;
+pub(crate) const SOL: u64 = 1_000_000_000;
 
-struct World {
-    database: TestDatabase,
+pub(crate) struct World {
+    pub(crate) database: TestDatabase,
     _nats: TestNats,
-    network: Surfpool,
-    book: Book,
-    signal: OutboxSignal,
+    pub(crate) network: Surfpool,
+    pub(crate) book: Book,
+    pub(crate) signal: OutboxSignal,
     _background: Vec<Running>,
 }
 
-fn chain_name() -> ChainName {
+pub(crate) fn chain_name() -> ChainName {
     "solana".parse().unwrap()
 }
 
-fn sol() -> Asset {
+pub(crate) fn sol() -> Asset {
     Asset { id: AssetId::native(&chain_name()), symbol: "SOL".to_owned(), decimals: 9 }
 }
 
-fn asset(token: &SplToken, symbol: &str, decimals: u8) -> Asset {
+pub(crate) fn asset(token: &SplToken, symbol: &str, decimals: u8) -> Asset {
     Asset { id: AssetId::token(&chain_name(), &token.mint).unwrap(), symbol: symbol.to_owned(), decimals }
 }
 
 /// An address of nobody: any 32 bytes do.
-fn fresh_address() -> String {
+pub(crate) fn fresh_address() -> String {
     bs58::encode([Uuid::new_v4().as_bytes().as_slice(), Uuid::new_v4().as_bytes()].concat()).into_string()
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let (database, nats, network) = tokio::join!(database(), nats(), surfpool());
         let bus = Bus::connect(&nats.url, "main").await.unwrap();
         let book = Book::new(database.pool.clone());
@@ -58,7 +60,7 @@ impl World {
         Self { database, _nats: nats, network, book, signal, _background: background }
     }
 
-    fn config(&self, tokens: Vec<Asset>) -> WatcherConfig {
+    pub(crate) fn config(&self, tokens: Vec<Asset>) -> WatcherConfig {
         let spec = ChainSpec {
             min_deposits: std::collections::BTreeMap::new(),
             name: chain_name(),
@@ -74,17 +76,17 @@ impl World {
         config
     }
 
-    fn watch(&self, config: &WatcherConfig) -> Watching {
+    pub(crate) fn watch(&self, config: &WatcherConfig) -> Watching {
         let watcher = ChainWatcher::new(config, self.database.pool.clone(), self.signal.clone()).unwrap();
         Watching::spawn(watcher.status(), |token: CancellationToken| watcher.run(token))
     }
 
-    async fn open(&self, asset: &Asset, minor: u64) -> (PaymentId, String) {
+    pub(crate) async fn open(&self, asset: &Asset, minor: u64) -> (PaymentId, String) {
         let address = fresh_address();
         (self.book.open_at(asset, minor.into(), 1, HOUR, &address).await, address)
     }
 
-    async fn height(&self) -> Option<u64> {
+    pub(crate) async fn height(&self) -> Option<u64> {
         let height: Option<i64> = sqlx::query_scalar("SELECT height FROM chain_cursors WHERE chain = 'solana'")
             .fetch_optional(&self.database.pool)
             .await
@@ -92,7 +94,7 @@ impl World {
         height.map(|height| u64::try_from(height).unwrap())
     }
 
-    async fn begun(&self) {
+    pub(crate) async fn begun(&self) {
         eventually("the first cursor", SOON, async || self.height().await).await;
     }
 }
@@ -113,6 +115,32 @@ async fn sol_is_seen_when_confirmed_and_credited_when_finalized() {
         panic!("{stages:?}");
     };
     assert!(confirmations >= 31, "final is 31 blocks deep, not {confirmations}");
+}
+
+#[tokio::test]
+async fn only_a_node_that_itself_calls_the_slot_final_has_money_credited() {
+    let world = World::new().await;
+    let proxy = Proxy::new(&world.network.url).await;
+    // One that knows what is final elsewhere, and has not come as far itself.
+    proxy.script(|method, params, answer| match (method, params[1]["commitment"].as_str()) {
+        ("getBlock", Some("finalized")) => {
+            let error = json!({ "code": -32004, "message": "Block not available for slot" });
+            Instead::Json(json!({ "jsonrpc": "2.0", "id": answer["id"], "error": error }))
+        }
+        _ => Instead::Nothing,
+    });
+    let mut config = world.config(vec![]);
+    config.rpc = vec![proxy.url.parse().unwrap()];
+    let _watching = world.watch(&config);
+    world.begun().await;
+    let (payment, address) = world.open(&sol(), SOL).await;
+    world.network.pay(&address, SOL).await;
+    world.book.until(payment, "a deposit", |payment| !payment.deposits.is_empty()).await;
+    let seen_at = world.height().await.unwrap();
+    eventually("a hundred slots more", SOON, async || (world.height().await? > seen_at + 100).then_some(())).await;
+    assert_eq!(live(&world.book.payment(payment))[0].2, DepositState::Seen);
+    proxy.honest();
+    world.book.until_status(payment, PaymentStatus::Completed).await;
 }
 
 #[tokio::test]

@@ -19,28 +19,38 @@ pub(super) struct Assets {
 /// In a leg's text, beside the account: the native coin has no mint.
 const NATIVE: &str = "native";
 
-/// Every account that has more of an asset after a transaction of the block than before it, of tokens that are not
-/// configured too: the block names them all. A token belongs to the owner of its account, whichever account it is.
+/// Every account that has more of an asset after a transaction of the block than before it.
 ///
 /// # Errors
 /// What is missing in the node's answer.
 pub(super) fn find(assets: &Assets, block: &NodeBlock) -> Result<Vec<Candidate>, String> {
     let mut candidates = Vec::new();
     for transaction in &block.transactions {
-        let signature = transaction.transaction.signatures.first().ok_or("a transaction has no signature")?;
-        let meta = transaction.meta.as_ref().ok_or_else(|| format!("no balances of transaction {signature}"))?;
-        if meta.err.is_some() {
-            continue;
-        }
-        let keys = transaction.transaction.account_keys.len();
-        if meta.pre_balances.len() != keys || meta.post_balances.len() != keys {
-            return Err(format!("transaction {signature} has {keys} accounts and another number of balances"));
-        }
-        if let Some(native) = &assets.native {
-            lamports(transaction, meta, signature, native, &mut candidates);
-        }
-        tokens(transaction, meta, signature, assets, &mut candidates)?;
+        candidates.extend(find_in(assets, transaction)?);
     }
+    Ok(candidates)
+}
+
+/// Every account that has more of an asset after the transaction than before it, of tokens that are not configured too:
+/// it names them all. A token belongs to the owner of its account, whichever account it is.
+///
+/// # Errors
+/// What is missing in the node's answer.
+pub(super) fn find_in(assets: &Assets, transaction: &NodeTransaction) -> Result<Vec<Candidate>, String> {
+    let mut candidates = Vec::new();
+    let signature = transaction.transaction.signatures.first().ok_or("a transaction has no signature")?;
+    let meta = transaction.meta.as_ref().ok_or_else(|| format!("no balances of transaction {signature}"))?;
+    if meta.err.is_some() {
+        return Ok(candidates);
+    }
+    let keys = transaction.transaction.account_keys.len();
+    if meta.pre_balances.len() != keys || meta.post_balances.len() != keys {
+        return Err(format!("transaction {signature} has {keys} accounts and another number of balances"));
+    }
+    if let Some(native) = &assets.native {
+        lamports(transaction, meta, signature, native, &mut candidates);
+    }
+    tokens(transaction, meta, signature, assets, &mut candidates)?;
     Ok(candidates)
 }
 
