@@ -66,12 +66,13 @@ async fn says(shop: &Shop, chain: &str, texts: &[&str]) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_node_is_named_and_other_chains_go_on() {
     let mut shop = Shop::open(Mining::OnDemand).await;
-    let other = anvil(AnvilOptions { mining: Mining::OnDemand, ..AnvilOptions::default() }).await;
+    let node = async |chain_id| anvil(AnvilOptions { mining: Mining::OnDemand, chain_id, ..AnvilOptions::default() }).await;
+    let (other, old) = (node(41).await, node(43).await);
     let token = other.deploy_token(TokenKind::Silent, "USDT", 6).await;
-    other.mine(100).await;
+    old.mine(100).await;
     let page: HttpReceiver = http_receiver().await;
     page.answer_always(wopay_testkit::Answer::ok().header("content-type", "text/html").body("<html>One moment</html>"));
-    let pruned = pruned(&other.url).await;
+    let pruned = pruned(&old.url).await;
     let other_decimals = format!(
         "[[chains.decimals.tokens]]\nsymbol = \"USDT\"\ncontract = \"{}\"\ndecimals = 18\n",
         token.address
@@ -79,13 +80,13 @@ async fn a_bad_node_is_named_and_other_chains_go_on() {
     shop.gateway.kill();
     shop.configure(&[
         table("identity", 56, &other.url, ""),
-        table("decimals", 31337, &other.url, &other_decimals),
-        table("page", 31337, &page.url, ""),
-        table("pruned", 31337, &pruned.url, "start_block = 1\n"),
+        table("decimals", 41, &other.url, &other_decimals),
+        table("page", 42, &page.url, ""),
+        table("pruned", 43, &pruned.url, "start_block = 1\n"),
     ]);
     shop.gateway.start().await;
 
-    let identity = says(&shop, "identity", &["refused", host(&other.url), "chain id is 31337, configured is 56"]).await;
+    let identity = says(&shop, "identity", &["refused", host(&other.url), "chain id is 41, configured is 56"]).await;
     assert_eq!(identity["ready"], false, "{identity}");
     says(&shop, "decimals", &["refused", host(&other.url), "token USDT", "decimals are 6, configured are 18"]).await;
     says(&shop, "page", &[host(page.url.trim_end_matches('/')), "HTML"]).await;
@@ -123,7 +124,7 @@ async fn a_bad_node_is_named_and_other_chains_go_on() {
     let checked = shop.gateway.run(&["chains", "check"]);
     let text = String::from_utf8_lossy(&checked.stdout);
     assert!(!checked.status.success(), "{text}");
-    for said in ["chain id is 31337, configured is 56", "decimals are 6, configured are 18", "HTML"] {
+    for said in ["chain id is 41, configured is 56", "decimals are 6, configured are 18", "HTML"] {
         assert!(text.contains(said), "{said}: {text}");
     }
 }
