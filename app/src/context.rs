@@ -6,7 +6,8 @@ use wopay_commands::{Ledger, LedgerOptions, LiveCatalog};
 use wopay_eventbus::{AppendSignal, Bus};
 use wopay_vault::{MasterKey, Vault, purpose};
 
-use crate::config::{Config, Loaded};
+use crate::chain_tables::ChainTables;
+use crate::config::{Config, Loaded, Source};
 use crate::database::Database;
 use crate::keys;
 use crate::services::{self, Need, Services};
@@ -18,7 +19,9 @@ const WORKER_CONNECTIONS_MAX: u32 = 16;
 
 /// What a serving process is built from.
 pub(crate) struct Context {
+    /// As it was at the start, without the chains: they are [`tables`](Self::tables).
     pub(crate) config: Config,
+    pub(crate) tables: ChainTables,
     pub(crate) catalog: LiveCatalog,
     /// For requests and commands. Like [`workers`](Self::workers) of the application's role, which owns no table.
     pub(crate) pool: PgPool,
@@ -32,12 +35,13 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Brings up everything that serving needs.
+    /// Brings up everything that serving needs. `source` is where the configuration is read again when a chain is added.
     ///
     /// # Errors
     /// When a server, a key or the schema is not to be had; the error says what to do.
-    pub(crate) async fn open(loaded: Loaded) -> anyhow::Result<Self> {
-        let Loaded { config, catalog } = loaded;
+    pub(crate) async fn open(loaded: Loaded, source: Source) -> anyhow::Result<Self> {
+        let Loaded { mut config, catalog } = loaded;
+        let tables = ChainTables::new(source, std::mem::take(&mut config.chains));
         let services = services::start(&config, Need::Everything).await?;
         let database = Database::new(&services.database, &config)?;
         database.prepare().await?;
@@ -50,7 +54,7 @@ impl Context {
         let ledger = Ledger::start(pool.clone(), signal.clone(), LedgerOptions::default());
         let catalog = LiveCatalog::new(catalog);
         catalog.refresh(&ledger).await.context("cannot tell which tokens are accepted")?;
-        Ok(Self { config, catalog, pool, workers, database, bus, signal, ledger, services })
+        Ok(Self { config, tables, catalog, pool, workers, database, bus, signal, ledger, services })
     }
 
     /// The vault, for the roles that open sealed values. Others never read the key.

@@ -1,6 +1,7 @@
 //! The binary `wopay`: configuration, roles, private services, administration. The only crate that reads the
 //! environment, and the only one that knows all the others.
 
+mod chain_tables;
 mod cli;
 mod config;
 mod context;

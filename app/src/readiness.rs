@@ -1,5 +1,7 @@
 //! Whether this process should get work, from what its roles know of themselves.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -7,8 +9,10 @@ use sqlx::PgPool;
 use wopay_api::{Check, Readiness};
 use wopay_audit::{SealState, SealerStatus};
 use wopay_chain_watchers::{ChainHealth, ChainState, ChainStatus};
+use wopay_domain::ChainName;
 use wopay_eventbus::{Bus, FollowerStatus};
 
+use crate::chain_tables::ChainTables;
 use crate::roles::ReadSide;
 
 /// How long Postgres may take to answer.
@@ -20,13 +24,15 @@ pub(crate) struct Checks {
     bus: Bus,
     followers: Vec<FollowerStatus>,
     read_side: Option<ReadSide>,
-    chains: Vec<ChainStatus>,
+    chains: WatchedChains,
+    added: Option<ChainTables>,
     sealer: Option<SealerStatus>,
 }
 
 impl Checks {
     pub(crate) fn new(pool: PgPool, bus: Bus) -> Self {
-        Self { pool, bus, followers: Vec::new(), read_side: None, chains: Vec::new(), sealer: None }
+        let (followers, chains) = (Vec::new(), WatchedChains::default());
+        Self { pool, bus, followers, read_side: None, chains, added: None, sealer: None }
     }
 
     pub(crate) fn follow(&mut self, follower: FollowerStatus) {
@@ -37,8 +43,14 @@ impl Checks {
         self.read_side = Some(read_side);
     }
 
-    pub(crate) fn watch(&mut self, chain: ChainStatus) {
-        self.chains.push(chain);
+    /// Where the watchers of this process are shown, also those that begin later.
+    pub(crate) fn watched(&self) -> WatchedChains {
+        self.chains.clone()
+    }
+
+    /// Says so when there is no table for a chain that was added.
+    pub(crate) fn added_chains(&mut self, tables: ChainTables) {
+        self.added = Some(tables);
     }
 
     pub(crate) fn seal(&mut self, sealer: SealerStatus) {
@@ -61,6 +73,61 @@ impl Checks {
         let detail = (!self.bus.is_connected()).then(|| "not connected: followers poll Postgres".to_owned());
         Check { name: "nats".to_owned(), ready: true, critical: false, detail }
     }
+
+    /// Every chain. One that is halted, refused or not served needs a person, and is no reason to keep work from the
+    /// others: only when none is left, who watches has nothing to do.
+    fn chains(&self) -> Vec<Check> {
+        let watched = self.chains.all().clone();
+        let mut checks: Vec<Check> = watched.iter().map(|(name, watched)| chain(name, watched)).collect();
+        let none_is_ready = !checks.iter().any(|check| check.ready);
+        for (check, watched) in checks.iter_mut().zip(watched.values()) {
+            let starting = watched.status.as_ref().map(ChainStatus::health);
+            let starting =
+                starting.is_ok_and(|health| health.state == ChainState::Starting && health.last_error.is_none());
+            // Those that are starting are waited for, unless something keeps them from it, or they came later.
+            check.critical = if starting { watched.since_start } else { none_is_ready };
+        }
+        let unserved = self.added.iter().flat_map(ChainTables::unserved).map(|(name, reason)| {
+            let critical = none_is_ready && !watched.is_empty();
+            Check { name: format!("chain:{name}"), ready: false, critical, detail: Some(reason) }
+        });
+        checks.extend(unserved);
+        checks
+    }
+}
+
+/// The chains that a process watches. They begin, and may end, while it runs; a cheap clone.
+#[derive(Clone, Default)]
+pub(crate) struct WatchedChains(Arc<RwLock<BTreeMap<ChainName, Watched>>>);
+
+/// A chain that is to be watched.
+#[derive(Clone)]
+struct Watched {
+    /// Or why it cannot be.
+    status: Result<ChainStatus, String>,
+    /// What is added later keeps no work from the others while it starts.
+    since_start: bool,
+}
+
+impl WatchedChains {
+    /// This chain is watched from now on; `since_start`: the process is not ready before it follows.
+    pub(crate) fn began(&self, chain: ChainName, status: ChainStatus, since_start: bool) {
+        self.all().insert(chain, Watched { status: Ok(status), since_start });
+    }
+
+    /// This chain cannot be watched, for that reason.
+    pub(crate) fn failed(&self, chain: ChainName, reason: String) {
+        self.all().insert(chain, Watched { status: Err(reason), since_start: false });
+    }
+
+    /// This chain is watched no longer.
+    pub(crate) fn ended(&self, chain: &ChainName) {
+        self.all().remove(chain);
+    }
+
+    fn all(&self) -> RwLockWriteGuard<'_, BTreeMap<ChainName, Watched>> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[async_trait]
@@ -69,7 +136,7 @@ impl Readiness for Checks {
         let mut checks = vec![self.postgres().await, self.nats()];
         checks.extend(self.read_side.iter().map(read_side));
         checks.extend(self.followers.iter().map(follower));
-        checks.extend(chains(&self.chains));
+        checks.extend(self.chains());
         checks.extend(self.sealer.iter().map(sealer));
         checks
     }
@@ -92,23 +159,14 @@ fn read_side(status: &ReadSide) -> Check {
     Check { name: "read models".to_owned(), ready: detail.is_none(), critical: true, detail }
 }
 
-/// Every chain. One that is halted or refused needs a person, and is no reason to keep work from the others: only when
-/// none is left, this process has nothing to do.
-fn chains(statuses: &[ChainStatus]) -> Vec<Check> {
-    let mut checks: Vec<Check> = statuses.iter().map(|status| chain(&status.health())).collect();
-    if checks.iter().any(|check| check.ready) {
-        // Those that are starting are waited for, unless something keeps them from it.
-        for (check, status) in checks.iter_mut().zip(statuses) {
-            let health = status.health();
-            check.critical = health.state == ChainState::Starting && health.last_error.is_none();
-        }
-    }
-    checks
-}
-
 /// A chain whose node is away or behind is only late.
-fn chain(health: &ChainHealth) -> Check {
-    let name = format!("chain:{}", health.chain);
+fn chain(name: &ChainName, watched: &Watched) -> Check {
+    let name = format!("chain:{name}");
+    let health = match &watched.status {
+        Ok(status) => status.health(),
+        Err(reason) => return Check { name, ready: false, critical: true, detail: Some(reason.clone()) },
+    };
+    let health = &health;
     let troubles = chain_troubles(health);
     let (ready, detail) = match &health.state {
         ChainState::Starting => (false, health.last_error.clone().unwrap_or_else(|| "starting".to_owned())),

@@ -13,12 +13,11 @@ mod projections;
 mod refund;
 mod serve;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{self, Loaded};
+use crate::config::{self, Loaded, Source};
 
 /// WoPay: a self-hosted Web3 payment gateway on an event-sourced ledger.
 #[derive(Debug, Parser)]
@@ -66,7 +65,7 @@ enum Command {
     /// Manage the read side.
     #[command(subcommand)]
     Projections(projections::Command),
-    /// Look at the configured chains.
+    /// Look at the chains; add some, and tokens, and pause them.
     #[command(subcommand)]
     Chains(chains::Command),
 }
@@ -82,12 +81,13 @@ impl Cli {
         {
             return done;
         }
-        let mut loaded = self.load()?;
+        let source = Source::new(self.config);
+        let mut loaded = source.load()?;
         match self.command {
             Command::Serve(args) => {
                 args.apply(&mut loaded.config);
                 crate::telemetry::init_logs(&loaded.config.log)?;
-                Box::pin(serve::run(args, loaded)).await
+                Box::pin(serve::run(args, loaded, source)).await
             }
             command => {
                 // Results go to standard output; only what goes wrong is logged.
@@ -98,14 +98,6 @@ impl Cli {
                 command.run(loaded).await
             }
         }
-    }
-
-    fn load(&self) -> anyhow::Result<Loaded> {
-        // Variables that are no valid Unicode cannot be ours.
-        let variables: BTreeMap<String, String> = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
-        Ok(config::load(self.config.as_deref(), &variables)?)
     }
 }
 

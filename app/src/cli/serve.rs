@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Loaded};
+use crate::config::{Config, Loaded, Source};
 use crate::context::Context;
 use crate::keys;
 use crate::readiness::Checks;
@@ -35,7 +35,7 @@ impl Args {
 ///
 /// # Errors
 /// When something needed cannot be had, or a part fails.
-pub(super) async fn run(args: Args, loaded: Loaded) -> anyhow::Result<()> {
+pub(super) async fn run(args: Args, loaded: Loaded, source: Source) -> anyhow::Result<()> {
     let prometheus = telemetry::init_metrics()?;
     let token = CancellationToken::new();
     stop_on_signals(token.clone())?;
@@ -48,7 +48,7 @@ pub(super) async fn run(args: Args, loaded: Loaded) -> anyhow::Result<()> {
 
     listener.set_nonblocking(true)?;
 
-    let Some(context) = token.run_until_cancelled(Box::pin(Context::open(loaded))).await else { return Ok(()) };
+    let Some(context) = token.run_until_cancelled(Box::pin(Context::open(loaded, source))).await else { return Ok(()) };
     let context = context?;
     let served = serve(&args, &context, listener, prometheus, token).await;
     tracing::info!("stopping");

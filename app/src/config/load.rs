@@ -24,13 +24,38 @@ pub(crate) struct Loaded {
     pub(crate) catalog: Arc<ChainCatalog>,
 }
 
+/// Where a process has its configuration from: a file, and the environment over it. Neither is kept in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    path: Option<PathBuf>,
+}
+
+impl Source {
+    /// `None`: `wopay.toml`, if there is one.
+    pub(crate) const fn new(path: Option<PathBuf>) -> Self {
+        Self { path }
+    }
+
+    /// Reads and checks the configuration as it is now.
+    ///
+    /// # Errors
+    /// See [`load`].
+    pub(crate) fn load(&self) -> Result<Loaded, ConfigError> {
+        // Variables that are no valid Unicode cannot be ours.
+        let variables: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        load(self.path.as_deref(), &variables)
+    }
+}
+
 /// Reads and checks the configuration.
 ///
 /// Without `path`, `wopay.toml` is read if there is one; a path that was named must exist.
 ///
 /// # Errors
 /// When the file cannot be read or a setting is wrong.
-pub(crate) fn load(path: Option<&Path>, variables: &BTreeMap<String, String>) -> Result<Loaded, ConfigError> {
+pub(super) fn load(path: Option<&Path>, variables: &BTreeMap<String, String>) -> Result<Loaded, ConfigError> {
     let mut table = read(path)?;
     env::overlay(&mut table, variables.clone())?;
     presets::complete(&mut table)?;

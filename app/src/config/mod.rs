@@ -21,7 +21,7 @@ use url::Url;
 
 pub(crate) use chains::{ChainConfig, Chains, FinalityMode, Traces as TraceSetting, agreement, canonical_token};
 pub(crate) use error::ConfigError;
-pub(crate) use load::{Loaded, load};
+pub(crate) use load::{Loaded, Source};
 
 /// The log filter when none is set.
 pub(crate) const DEFAULT_LOG_FILTER: &str = "info";

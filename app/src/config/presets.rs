@@ -67,7 +67,7 @@ mod tests {
             let text = format!("[chains.{name}]\npreset = \"{name}\"\nrpc = [\"https://node.example\"]\n");
             let mut file = tempfile::NamedTempFile::new().unwrap();
             std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
-            let loaded = super::super::load(Some(file.path()), &std::collections::BTreeMap::new()).unwrap();
+            let loaded = super::super::load::load(Some(file.path()), &std::collections::BTreeMap::new()).unwrap();
             let chain = loaded.catalog.get(name).unwrap();
             assert_eq!(chain.assets.len(), 3, "{name}: native, USDT, USDC");
             let decimals = if name == "bsc" { 18 } else { 6 };

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 
-use super::{ConfigError, Environment, Loaded, load};
+use super::load::load;
+use super::{ConfigError, Environment, Loaded};
 
 /// The example of the design, with a key that arrives by variable.
 const EXAMPLE: &str = r#"

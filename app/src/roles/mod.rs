@@ -155,10 +155,17 @@ impl Parts {
     }
 }
 
-/// Keeps the catalogue of chains up with the ledger, where a role works with it.
-fn start_catalog(roles: &[Role], context: &Context, parts: &mut Parts) {
-    if !roles.iter().any(|role| matches!(role, Role::Api | Role::Watchers)) {
+/// Keeps the catalogue of chains up with the ledger, where a role works with it. Who serves chains needs the tables of
+/// those that are added; the signer needs to know their families alone.
+async fn start_catalog(roles: &[Role], context: &Context, parts: &mut Parts, checks: &mut Checks) {
+    if !roles.iter().any(|role| matches!(role, Role::Api | Role::Watchers | Role::Signer)) {
         return;
+    }
+    if roles.iter().any(|role| matches!(role, Role::Api | Role::Watchers)) {
+        let tables = context.tables.clone();
+        tables.look(&context.catalog).await;
+        checks.added_chains(tables.clone());
+        parts.spawn("tables of added chains", tables.follow(context.catalog.clone(), parts.token()));
     }
     let catalog = context.catalog.clone();
     parts.spawn("chain catalogue", catalog.clone().follow(context.ledger.clone(), parts.token()));
@@ -180,7 +187,7 @@ pub(crate) async fn start(
     parts: &mut Parts,
     checks: &mut Checks,
 ) -> anyhow::Result<()> {
-    start_catalog(roles, context, parts);
+    start_catalog(roles, context, parts, checks).await;
     for role in roles {
         match role {
             // Served by `serve_http`, which every process runs.

@@ -1,9 +1,12 @@
 //! The role that watches the chains, and brings what they report to the command stream.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use sqlx::PgPool;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use wopay_chain_watchers::{
     AddedTokens, ChainWatcher, EvmOptions, Finality, FinalityTag, OutboxPublisher, OutboxSignal, Traces, WatcherConfig,
@@ -12,49 +15,124 @@ use wopay_commands::LiveCatalog;
 use wopay_domain::{ChainCatalog, ChainName, ChainSpec};
 
 use super::Parts;
+use crate::chain_tables::ChainTables;
 use crate::config::{ChainConfig, FinalityMode, TraceSetting, agreement};
 use crate::context::Context;
-use crate::readiness::Checks;
+use crate::readiness::{Checks, WatchedChains};
 
-/// Starts a watcher for each configured chain.
+/// Starts a watcher for each chain, also for those that are added later.
 ///
 /// # Errors
 /// When a chain's configuration cannot be used.
-pub(super) fn start(context: &Context, parts: &mut Parts, checks: &mut Checks) -> anyhow::Result<()> {
+pub(super) fn start(context: &Context, parts: &mut Parts, checks: &Checks) -> anyhow::Result<()> {
     let signal = OutboxSignal::default();
-    let mut told = Vec::new();
-    for spec in context.catalog.configured().iter() {
-        let Some(chain) = context.config.chains.get(spec.name.as_str()) else { continue };
-        let watcher = ChainWatcher::new(&watcher_config(spec, chain), context.workers.clone(), signal.clone())
-            .with_context(|| format!("cannot watch {}", spec.name))?;
-        checks.watch(watcher.status());
-        told.push((spec.name.clone(), watcher.added_tokens()));
-        parts.spawn("chain watcher", watcher.run(parts.token()));
+    let mut watchers = Watchers {
+        catalog: context.catalog.clone(),
+        tables: context.tables.clone(),
+        pool: context.workers.clone(),
+        signal: signal.clone(),
+        shown: checks.watched(),
+        running: BTreeMap::new(),
+        tasks: JoinSet::new(),
+        token: parts.token(),
+    };
+    let catalog = context.catalog.current();
+    for chain in catalog.iter() {
+        watchers.begin(&catalog, &chain.name, true)?;
     }
-    tell_tokens(&context.catalog.current(), &told);
-    parts.spawn("added tokens", follow_tokens(context.catalog.clone(), told, parts.token()));
+    parts.spawn("chain watchers", watchers.run());
     let publisher = OutboxPublisher::new(context.workers.clone(), context.bus.clone(), signal);
     parts.spawn("outbox publisher", publisher.run(parts.token()));
     Ok(())
 }
 
-/// Tells the watchers of tokens that are added at run time, until the token is cancelled.
-async fn follow_tokens(catalog: LiveCatalog, watchers: Vec<(ChainName, AddedTokens)>, token: CancellationToken) {
-    let mut changes = catalog.subscribe();
-    loop {
-        let now = changes.borrow_and_update().clone();
-        tell_tokens(&now, &watchers);
-        // The catalogue is ours too, so its end is not seen here.
-        if !matches!(token.run_until_cancelled(changes.changed()).await, Some(Ok(()))) {
-            return;
-        }
-    }
+/// The watchers of a process: one for each chain of the catalogue, as that changes.
+struct Watchers {
+    catalog: LiveCatalog,
+    tables: ChainTables,
+    pool: PgPool,
+    signal: OutboxSignal,
+    shown: WatchedChains,
+    running: BTreeMap<ChainName, Running>,
+    /// Each returns its chain, and the token at whose cancellation it was to end.
+    tasks: JoinSet<(ChainName, CancellationToken)>,
+    token: CancellationToken,
 }
 
-fn tell_tokens(catalog: &ChainCatalog, watchers: &[(ChainName, AddedTokens)]) {
-    for (chain, watcher) in watchers {
-        let added = catalog.changes(chain).into_iter().flat_map(|changes| &changes.added);
-        watcher.set(added.map(|added| added.token.clone()).collect());
+/// A watcher that runs.
+struct Running {
+    tokens: AddedTokens,
+    token: CancellationToken,
+}
+
+impl Watchers {
+    /// Follows the catalogue until the token is cancelled. Returns before when a watcher ends by itself.
+    async fn run(mut self) {
+        let mut changes = self.catalog.subscribe();
+        loop {
+            let catalog = changes.borrow_and_update().clone();
+            self.follow(&catalog);
+            tokio::select! {
+                () = self.token.cancelled() => break,
+                // The catalogue is ours too, so its end is not seen here.
+                _ = changes.changed() => {}
+                Some(ended) = self.tasks.join_next() => match ended {
+                    Ok((_, token)) if token.is_cancelled() => {}
+                    Ok((chain, _)) => return tracing::error!(%chain, "the chain's watcher ended by itself"),
+                    Err(error) => return tracing::error!(error = %error, "a chain's watcher failed"),
+                },
+            }
+        }
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    /// Begins with chains that are new, ends with those that are no longer what was added, and tells the others of tokens.
+    fn follow(&mut self, catalog: &ChainCatalog) {
+        let shown = &self.shown;
+        self.running.retain(|chain, running| {
+            let is_served = catalog.get(chain.as_str()).is_some();
+            if !is_served {
+                tracing::warn!(%chain, "stops watching: the chain that was added is another one");
+                running.token.cancel();
+                shown.ended(chain);
+            }
+            is_served
+        });
+        for chain in catalog.iter() {
+            if let Some(running) = self.running.get(&chain.name) {
+                running.tokens.set(chain.assets.clone());
+            } else if let Err(error) = self.begin(catalog, &chain.name, false) {
+                tracing::error!(chain = %chain.name, reason = format!("{error:#}"), "a chain that was added is NOT watched");
+                self.shown.failed(chain.name.clone(), format!("{error:#}"));
+            }
+        }
+    }
+
+    /// Begins to watch a chain of the catalogue.
+    fn begin(&mut self, catalog: &ChainCatalog, name: &ChainName, since_start: bool) -> anyhow::Result<()> {
+        let configured = self.catalog.configured();
+        let (Some(spec), Some(mut table)) = (configured.get(name.as_str()), self.tables.get(name)) else {
+            anyhow::bail!("{name} has no table");
+        };
+        let accepted = catalog.changes(name).and_then(|changes| changes.accepted.as_ref());
+        // Whatever the table forgot of what was added stays watched, and the chain the same.
+        let completed = accepted.map(|accepted| accepted.complete(spec)).transpose()?;
+        if let Some(genesis_hash) = accepted.and_then(|accepted| accepted.genesis_hash.clone()) {
+            table.genesis_hash = Some(genesis_hash);
+        }
+        let config = watcher_config(completed.as_ref().unwrap_or(spec), &table);
+        let watcher = ChainWatcher::new(&config, self.pool.clone(), self.signal.clone())
+            .with_context(|| format!("cannot watch {name}"))?;
+        let running = Running { tokens: watcher.added_tokens(), token: self.token.child_token() };
+        running.tokens.set(catalog.get(name.as_str()).map(|chain| chain.assets.clone()).unwrap_or_default());
+        self.shown.began(name.clone(), watcher.status(), since_start);
+        let (chain, token) = (name.clone(), running.token.clone());
+        self.running.insert(name.clone(), running);
+        self.tasks.spawn(async move {
+            watcher.run(token.clone()).await;
+            (chain, token)
+        });
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "a test binary has no public interface")]
 
 mod access;
+mod added_chain;
 mod audit;
 mod chains;
 mod cli;

@@ -21,18 +21,20 @@ pub(super) async fn run(loaded: Loaded, json: bool) -> anyhow::Result<()> {
     let catalog = accepted(loaded).await?;
     let chains = config.chains.iter();
     let watched: Vec<_> = chains.filter_map(|(name, chain)| Some(watcher_config(catalog.get(name)?, chain))).collect();
+    let unserved =
+        catalog.unserved().iter().map(|(name, unserved)| format!("\n{name}: {unserved}")).collect::<String>();
     if watched.is_empty() {
-        bail!("no chain is configured: add a [chains.<name>] table");
+        bail!("no chain is configured: add a [chains.<name>] table{unserved}");
     }
     let reports = check(&watched).await.context("the chains were not checked")?;
     crate::cli::print_line(&if json { serde_json::to_string_pretty(&reports)? } else { table(&reports) });
-    if reports.iter().all(ChainReport::is_ok) {
+    if reports.iter().all(ChainReport::is_ok) && unserved.is_empty() {
         return Ok(());
     }
     if !json {
         problems(&reports).for_each(|problem| crate::cli::print_line(&problem));
     }
-    bail!("not everything is as configured")
+    bail!("not everything is as configured{unserved}")
 }
 
 /// The configured chains with the tokens that were added since. An installation that was never started has no ledger, and

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use serde::Serialize;
+use wopay_domain::catalog::Unserved;
 use wopay_domain::chains::{AddedToken, Pause};
-use wopay_domain::{Asset, AssetId, ChainCatalog, ChainSpec, Closed, Timestamp};
+use wopay_domain::{Asset, AssetId, ChainCatalog, ChainName, ChainSpec, Closed, Timestamp};
 
 use crate::config::Loaded;
 use crate::context::Administration;
@@ -18,6 +19,10 @@ struct ChainRow<'a> {
     kind: &'static str,
     chain_id: Option<u64>,
     required_confirmations: u32,
+    /// When the chain was added; null: it was never added, only configured.
+    added_at: Option<Timestamp>,
+    /// Why this configuration does not serve it, although it was added.
+    unserved: Option<String>,
     /// Why the whole chain takes no new payments.
     paused: Option<PauseRow<'a>>,
     assets: Vec<AssetRow<'a>>,
@@ -62,8 +67,8 @@ pub(super) async fn run(loaded: Loaded, json: bool) -> anyhow::Result<()> {
     let read = read.await;
     administration.close().await;
     let (catalog, watched) = read?;
-    let rows: Vec<ChainRow<'_>> =
-        catalog.iter().map(|chain| row(&catalog, configured.get(chain.name.as_str()), chain, &watched)).collect();
+    let served = catalog.iter().map(|chain| row(&catalog, configured.get(chain.name.as_str()), chain, &watched));
+    let rows: Vec<ChainRow<'_>> = served.chain(catalog.unserved().iter().map(unserved_row)).collect();
     crate::cli::print_line(&if json { serde_json::to_string_pretty(&rows)? } else { table(&rows) });
     Ok(())
 }
@@ -75,10 +80,12 @@ fn row<'a>(
     watched: &BTreeMap<AssetId, i64>,
 ) -> ChainRow<'a> {
     let changes = catalog.changes(&chain.name);
-    let added = |asset: &Asset| {
+    let accepted = changes.and_then(|changes| changes.accepted.as_ref());
+    let added_at = |asset: &Asset| {
         let is_configured = configured.is_some_and(|configured| configured.asset(&asset.id).is_some());
         let added = changes.into_iter().flat_map(|changes| &changes.added).find(|added| added.token.id == asset.id);
-        added.filter(|_| !is_configured)
+        let with_chain = accepted.filter(|accepted| accepted.assets.contains(asset)).map(|accepted| accepted.at);
+        added.map(|added: &AddedToken| added.at).or(with_chain).filter(|_| !is_configured)
     };
     let asset = |asset: &'a Asset| {
         let closed = catalog.closed(&chain.name, &asset.id);
@@ -87,7 +94,7 @@ fn row<'a>(
             symbol: &asset.symbol,
             asset: &asset.id,
             decimals: asset.decimals,
-            added_at: added(asset).map(|added: &AddedToken| added.at),
+            added_at: added_at(asset),
             watched_from_block: watched.get(&asset.id).copied(),
             open: closed.is_none(),
             paused: own_pause.map(PauseRow::from),
@@ -104,8 +111,35 @@ fn row<'a>(
         kind: chain.family.as_str(),
         chain_id: chain.chain_id,
         required_confirmations: chain.required_confirmations,
+        added_at: accepted.map(|accepted| accepted.at),
+        unserved: None,
         paused: changes.and_then(|changes| changes.paused.as_ref()).map(PauseRow::from),
         assets: chain.assets.iter().map(asset).collect(),
+    }
+}
+
+/// A chain that was added and that the configuration does not have as it was added.
+fn unserved_row<'a>((name, unserved): (&'a ChainName, &'a Unserved)) -> ChainRow<'a> {
+    let accepted = &unserved.accepted;
+    let asset = |asset: &'a Asset| AssetRow {
+        symbol: &asset.symbol,
+        asset: &asset.id,
+        decimals: asset.decimals,
+        added_at: Some(accepted.at),
+        watched_from_block: None,
+        open: false,
+        paused: None,
+        state: format!("NOT SERVED: {unserved}"),
+    };
+    ChainRow {
+        chain: name.as_str(),
+        kind: accepted.family.as_str(),
+        chain_id: accepted.chain_id,
+        required_confirmations: accepted.required_confirmations,
+        added_at: Some(accepted.at),
+        unserved: Some(unserved.to_string()),
+        paused: None,
+        assets: accepted.assets.iter().map(asset).collect(),
     }
 }
 
@@ -126,10 +160,10 @@ fn table(rows: &[ChainRow<'_>]) -> String {
     ]);
     for row in rows {
         for asset in &row.assets {
-            let from = match (asset.added_at, asset.watched_from_block) {
+            let from = match (asset.added_at.or(row.added_at), asset.watched_from_block) {
                 (None, _) => "configuration".to_owned(),
                 (Some(_), Some(block)) => format!("block {block}"),
-                (Some(_), None) => "-".to_owned(),
+                (Some(at), None) => at.format("%Y-%m-%d").to_string(),
             };
             table.add_row([
                 row.chain,

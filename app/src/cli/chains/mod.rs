@@ -1,5 +1,6 @@
 //! `wopay chains …`: what is configured, what was changed since, and what the nodes say to it.
 
+mod add;
 mod add_token;
 mod check;
 mod list;
@@ -30,6 +31,11 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Accept one more chain, without a restart. Write its [chains.<name>] table into the configuration first, of every
+    /// process that serves chains: they read that table when the chain is added. Every endpoint is asked for all that
+    /// `wopay chains check` looks at, and nothing is added unless it is as configured. A chain cannot be removed again,
+    /// only paused.
+    Add(add::Args),
     /// Accept one more token on a configured chain, without a restart. Every endpoint is asked for its code and decimals
     /// first. A token cannot be removed again, only paused.
     AddToken(add_token::Args),
@@ -44,6 +50,7 @@ impl Command {
         match self {
             Self::List { json } => list::run(loaded, json).await,
             Self::Check { json } => check::run(loaded, json).await,
+            Self::Add(args) => args.run(loaded).await,
             Self::AddToken(args) => args.run(loaded).await,
             Self::Pause(args) => args.run(loaded).await,
             Self::Resume(args) => args.run(loaded).await,
