@@ -10,22 +10,23 @@
 //! that is claimed later is looked at from the beginning of its history. Why so, and what is not seen:
 //! `docs/decisions/0025-solana-addresses.md`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use metrics::{counter, gauge};
 use sqlx::PgConnection;
 use tracing::{debug, warn};
 use wopay_eventbus::begin;
 
-use super::address_store::{self, Accounts, Watched};
+use super::address_store::{self, Watched};
 use super::deposit_store::{self, Observation};
 use super::error::WatchError;
+use super::look::{Look, look};
 use super::store::{self, Cursor, StoreError};
 use super::{ChainWatcher, Step, gauge_value, now, with_causes};
-use crate::source::{AddressReads, BlockData, BlockHeader, Candidate, ChainSource, Head, Mention, SourceError};
+use crate::source::{BlockHeader, Final, Head};
 
 /// How often an address is looked at whose payment is no longer open.
 const LATE_EVERY: Duration = Duration::from_secs(10 * 60);
@@ -33,14 +34,8 @@ const LATE_EVERY: Duration = Duration::from_secs(10 * 60);
 const MANY_ADDRESSES: usize = 200;
 /// So far below the newest final block the looks end: nodes that lag a little can answer, too.
 const NODES_APART_BLOCKS: u64 = 8;
-/// Histories are asked for again from so far below: nodes index transactions a little after their blocks.
-const OVERLAP_BLOCKS: u64 = 512;
 /// Heights that can be empty below one at which a block is looked for.
 const EMPTY_BLOCKS_MAX: u64 = 16;
-/// New transactions of one address taken in one look, the oldest first.
-const TRANSACTIONS_MAX: usize = 1000;
-/// Transactions of one address read at the same time.
-const READ_AT_ONCE: usize = 4;
 /// After so many addresses that could not be looked at the others wait for the next look.
 const FAILURES_MAX: usize = 4;
 
@@ -53,7 +48,17 @@ pub(super) struct Addresses {
     looked: HashMap<String, Looked>,
     /// Where the cursor goes when every address was looked at that far.
     target: Option<BlockHeader>,
+    /// The height of the head that others were last told.
+    published: u64,
     is_many: bool,
+}
+
+/// The newest block that the node calls final; none is newer than its newest.
+pub(super) fn finalized(head: &Head) -> Option<u64> {
+    match head.finality {
+        Final::UpTo(height) => Some(height.min(head.newest.block.number)),
+        Final::ByDepth | Final::Unknown => None,
+    }
 }
 
 /// What is known of an address.
@@ -66,19 +71,6 @@ struct Looked {
     done: HashSet<String>,
     /// There is more for the next look.
     has_more: bool,
-}
-
-/// What one look at an address found.
-struct Look {
-    address: String,
-    /// With what arrived at the address, in order.
-    blocks: Vec<BlockData>,
-    accounts: Accounts,
-    /// The accounts are not those that are stored.
-    has_new_accounts: bool,
-    done: HashSet<String>,
-    /// Nothing new is left for the next look.
-    is_complete: bool,
 }
 
 impl Addresses {
@@ -108,7 +100,7 @@ impl ChainWatcher {
     /// Looks at the addresses, if it is time, and records what arrived.
     pub(super) async fn look_at_addresses(&mut self, cursor: &Cursor, head: &Head) -> Result<Step, WatchError> {
         let newest = head.newest.block.number;
-        let upto = self.finalized_with(head).map(|height| height.saturating_sub(NODES_APART_BLOCKS));
+        let upto = finalized(head).map(|height| height.saturating_sub(NODES_APART_BLOCKS));
         let Some(upto) = upto.filter(|upto| *upto >= cursor.height) else {
             // The cursor is a confirmed block that was read with all others a moment ago.
             self.stands_at(cursor.height, newest, None);
@@ -131,13 +123,13 @@ impl ChainWatcher {
         let watched = address_store::watched(&self.pool, self.settings.family, opened_since).await?;
         let looked = self.look_at_each(cursor, head, &watched, upto).await;
         self.conclude(cursor, head, &watched).await?;
+        // What failed or is not finished does not wait for the next look.
+        if !matches!(looked, Ok(true)) {
+            self.addresses.last = None;
+        }
         let is_complete = looked?;
         self.stands_at(upto, newest, Some(head.newest.block.time));
-        if !is_complete {
-            self.addresses.last = None;
-            return Ok(Step::Again);
-        }
-        Ok(Step::Idle)
+        Ok(if is_complete { Step::Idle } else { Step::Again })
     }
 
     /// Whether all that waits to be confirmed up to that cursor is of final blocks: what was read with confirmed blocks,
@@ -242,7 +234,7 @@ impl ChainWatcher {
         head: &Head,
     ) -> Result<usize, StoreError> {
         let (chain, newest) = (&self.settings.chain, head.newest.block.number);
-        if let Some(finalized) = self.finalized_with(head) {
+        if let Some(finalized) = finalized(head) {
             let (rule, agreed) = (self.agreements.rule.as_ref(), self.agreements.agreed());
             let default = self.settings.confirmations_default;
             let confirmed = deposit_store::confirm(conn, chain, newest, finalized, default, rule, &agreed).await?;
@@ -269,10 +261,15 @@ impl ChainWatcher {
             address_store::delete_blocks_below(&mut tx, &chain, target.block.number).await?;
             store::move_cursor(&mut tx, &chain, &Cursor::at(&target.block)).await?;
         }
-        let finalized = self.finalized_with(head);
-        store::publish_head(&mut tx, &chain, &head.newest.block, finalized).await?;
+        let newest = &head.newest.block;
+        let is_newer = newest.number >= self.addresses.published;
+        if is_newer {
+            store::publish_head(&mut tx, &chain, newest, finalized(head)).await?;
+        }
         tx.commit().await?;
-        self.finalized = finalized;
+        if is_newer {
+            (self.addresses.published, self.finalized) = (newest.number, self.finalized_with(head));
+        }
         if let Some(target) = reached {
             debug!(%chain, height = target.block.number, "every address was looked at");
             self.addresses.proven = Some(Cursor::at(&target.block));
@@ -300,76 +297,4 @@ impl ChainWatcher {
         }
         self.addresses.is_many = is_many;
     }
-}
-
-/// Everything up to `upto` that arrived at an address and was not taken before.
-async fn look(
-    source: &dyn ChainSource,
-    reads: &dyn AddressReads,
-    address: String,
-    known: Accounts,
-    mut done: HashSet<String>,
-    upto: u64,
-) -> Result<Look, SourceError> {
-    let mut accounts = known.clone();
-    accounts.entry(address.clone()).or_default();
-    for account in reads.accounts(&address, upto).await? {
-        accounts.entry(account).or_default();
-    }
-    let mut histories: Vec<(String, Vec<Mention>)> = Vec::with_capacity(accounts.len());
-    for (account, until) in &accounts {
-        let mut mentions = reads.mentions(account, until.as_deref(), upto).await?;
-        mentions.retain(|mention| mention.height <= upto);
-        mentions.reverse();
-        histories.push((account.clone(), mentions));
-    }
-    let listed = || histories.iter().flat_map(|(_, mentions)| mentions);
-    let new: BTreeSet<&Mention> =
-        listed().filter(|mention| mention.succeeded && !done.contains(&mention.transaction)).collect();
-    let is_complete = new.len() <= TRANSACTIONS_MAX;
-    let new: Vec<&Mention> = new.into_iter().take(TRANSACTIONS_MAX).collect();
-    let blocks = read_blocks(source, reads, &address, &new).await?;
-    done.extend(new.into_iter().map(|mention| mention.transaction.clone()));
-    for (account, mentions) in &histories {
-        let is_known = |mention: &&Mention| {
-            let is_taken = !mention.succeeded || done.contains(&mention.transaction);
-            is_taken && mention.height <= upto.saturating_sub(OVERLAP_BLOCKS)
-        };
-        if let Some(until) = mentions.iter().take_while(is_known).last() {
-            accounts.insert(account.clone(), Some(until.transaction.clone()));
-        }
-    }
-    let listed: HashSet<&str> = listed().map(|mention| mention.transaction.as_str()).collect();
-    done.retain(|transaction| listed.contains(transaction.as_str()));
-    let has_new_accounts = accounts != known;
-    Ok(Look { address, blocks, accounts, has_new_accounts, done, is_complete })
-}
-
-/// The blocks of these transactions that hold something for the address.
-async fn read_blocks(
-    source: &dyn ChainSource,
-    reads: &dyn AddressReads,
-    address: &str,
-    mentions: &[&Mention],
-) -> Result<Vec<BlockData>, SourceError> {
-    let moved: Vec<_> = mentions.iter().map(|mention| reads.moved(mention)).collect();
-    let moved: Vec<Vec<Candidate>> = stream::iter(moved).buffered(READ_AT_ONCE).try_collect().await?;
-    let mut arrived: BTreeMap<u64, Vec<Candidate>> = BTreeMap::new();
-    for (mention, candidates) in mentions.iter().zip(moved) {
-        let mut here = candidates.into_iter().filter(|candidate| candidate.to == address).peekable();
-        if here.peek().is_some() {
-            arrived.entry(mention.height).or_default().extend(here);
-        }
-    }
-    let mut blocks = Vec::with_capacity(arrived.len());
-    for (height, candidates) in arrived {
-        let header = source.final_header(height).await?;
-        let header = header.ok_or_else(|| {
-            SourceError::Unavailable(
-                format!("a transaction stands in block {height}, which no node calls final").into(),
-            )
-        })?;
-        blocks.push(BlockData { header, candidates });
-    }
-    Ok(blocks)
 }

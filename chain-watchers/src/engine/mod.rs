@@ -15,6 +15,7 @@ mod deposit_store;
 mod error;
 mod finality;
 mod follow;
+mod look;
 pub(crate) mod odd;
 mod reorg;
 mod start;

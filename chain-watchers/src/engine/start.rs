@@ -7,6 +7,7 @@ use tracing::info;
 use wopay_domain::{BlockRef, Timestamp};
 use wopay_eventbus::begin;
 
+use super::addresses::finalized;
 use super::error::WatchError;
 use super::store::{self, Cursor};
 use super::{ChainWatcher, Step};
@@ -23,7 +24,7 @@ impl ChainWatcher {
         if self.source.by_address().is_none() {
             return Ok(Some(head));
         }
-        let Some(finalized) = self.finalized_with(&head) else { return Ok(None) };
+        let Some(finalized) = finalized(&head) else { return Ok(None) };
         let newest = self.source.final_header(finalized).await?;
         Ok(newest.map(|newest| Head { newest, finality: head.finality }))
     }
