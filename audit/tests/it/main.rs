@@ -3,6 +3,7 @@
 
 mod export;
 mod hostile;
+mod odd;
 mod proofs;
 mod reconcile;
 mod replay;

@@ -8,12 +8,16 @@ use sqlx::PgPool;
 use wopay_audit::reconcile::{
     ChainBalances, Difference, DifferenceKind, Found, ReconcileScope, Reconciliation, reconcile,
 };
+use wopay_domain::deposit::{
+    AssignUnmatched, ObserveUnmatched, RefundUnmatched, UnmatchedDeposit, UnmatchedDepositCommand,
+};
 use wopay_domain::payment::{
-    CompleteRefund, CreatePayment, DepositReport, DepositStage, LateDeposits, Payment, PaymentCommand, PaymentPolicy,
-    PaymentTerms, RequestRefund, decide, evolve,
+    AssignDeposit, CompleteRefund, CreatePayment, DepositReport, DepositStage, LateDeposits, Payment, PaymentCommand, PaymentPolicy,
+    PaymentTerms, RequestRefund, UnmatchedMoney, decide, evolve,
 };
 use wopay_domain::{
-    Asset, AssetId, BlockRef, ChainFamily, ChainName, ChainSpec, DepositKey, DepositLeg, Money, Percentage, Timestamp,
+    Asset, AssetId, BlockRef, ChainFamily, ChainName, ChainSpec, DepositId, DepositKey, DepositLeg, Money, Percentage,
+    Timestamp, deposit,
 };
 use wopay_testkit::{TestDatabase, database};
 
@@ -76,12 +80,13 @@ fn address(number: u32) -> String {
 struct Book {
     database: TestDatabase,
     payments: HashMap<u32, Payment>,
+    unmatched: HashMap<u32, UnmatchedDeposit>,
     position: i64,
 }
 
 impl Book {
     async fn new() -> Self {
-        Self { database: database().await, payments: HashMap::new(), position: 0 }
+        Self { database: database().await, payments: HashMap::new(), unmatched: HashMap::new(), position: 0 }
     }
 
     fn pool(&self) -> &PgPool {
@@ -146,23 +151,94 @@ impl Book {
 
     async fn execute(&mut self, number: u32, command: PaymentCommand) {
         let payment = self.payments.entry(number).or_default();
-        for event in decide(payment, command).unwrap() {
-            evolve(payment, event.clone());
-            self.position += 1;
-            sqlx::query(
-                "WITH head AS (UPDATE ledger_head SET position = $1)
-                 INSERT INTO events (position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-                 SELECT $1, 'payment', $2, 1 + (SELECT count(*) FROM events WHERE aggregate_id = $2), $3, $4, $5, '{}'",
-            )
-            .bind(self.position)
-            .bind(id(number))
-            .bind(event.name())
-            .bind(event.event_version())
-            .bind(serde_json::to_value(&event).unwrap())
-            .execute(&self.database.pool)
-            .await
-            .unwrap();
+        let events = decide(payment, command).unwrap();
+        events.iter().for_each(|event| evolve(payment, event.clone()));
+        for event in events {
+            let payload = serde_json::to_value(&event).unwrap();
+            self.insert("payment", &id(number), event.name(), &event.event_version(), payload).await;
         }
+    }
+
+    async fn insert(&mut self, kind: &str, id: &str, name: &str, version: &str, payload: serde_json::Value) {
+        self.position += 1;
+        sqlx::query(
+            "WITH head AS (UPDATE ledger_head SET position = $1)
+             INSERT INTO events (position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+             SELECT $1, $2, $3, 1 + (SELECT count(*) FROM events WHERE aggregate_id = $3), $4, $5, $6, '{}'",
+        )
+        .bind(self.position)
+        .bind(kind)
+        .bind(id)
+        .bind(name)
+        .bind(version)
+        .bind(payload)
+        .execute(&self.database.pool)
+        .await
+        .unwrap();
+    }
+
+    /// A command to the deposit of this number, which is of this many native units and came to the address of this number.
+    async fn unmatched(&mut self, number: u32, command: UnmatchedDepositCommand) {
+        let deposit = self.unmatched.entry(number).or_default();
+        let events = deposit::decide(deposit, command).unwrap();
+        events.iter().for_each(|event| deposit::evolve(deposit, event.clone()));
+        for event in events {
+            let payload = serde_json::to_value(&event).unwrap();
+            let id = DepositId::of(event.deposit()).to_string();
+            self.insert("deposit", &id, event.name(), &event.event_version(), payload).await;
+        }
+    }
+
+    /// Reports that deposit, of so many native units, in a block.
+    async fn stray(&mut self, number: u32, minor: u128, at_block: u64, stage: DepositStage, told: Option<u32>) {
+        let report = DepositReport {
+            deposit: stray(number),
+            revision: u64::try_from(self.position).unwrap() + 1,
+            amount: Money::new(minor, native()),
+            from: None,
+            block: block(at_block),
+            stage,
+            at: at(100),
+        };
+        let told = told.map(|payment| id(payment).parse().unwrap());
+        let observe = ObserveUnmatched { address: address(number), report, told };
+        self.unmatched(number, UnmatchedDepositCommand::Observe(Box::new(observe))).await;
+    }
+
+    /// As an operator assigns that deposit: its own stream first, then the payment's.
+    async fn assign(&mut self, number: u32, payment: u32) {
+        let payment_id = id(payment).parse().unwrap();
+        let assign = AssignUnmatched { payment_id, reason: "r".to_owned(), at: at(110) };
+        self.unmatched(number, UnmatchedDepositCommand::Assign(assign)).await;
+        let state = self.unmatched[&number].state().unwrap().clone();
+        let unmatched = UnmatchedMoney {
+            revision: state.revision,
+            amount: state.amount,
+            from: state.from,
+            block: state.block,
+        };
+        let assign =
+            AssignDeposit { deposit: state.deposit, unmatched: Some(unmatched), reason: "r".to_owned(), at: at(110) };
+        self.execute(payment, PaymentCommand::AssignDeposit(Box::new(assign))).await;
+    }
+
+    /// What a watcher noted of money of this kind at the address of this number, and told nobody of.
+    async fn noted(&self, number: u32, asset: &AssetId, minor: u64, at_block: i64, kind: &str, stage: &str) {
+        sqlx::query(
+            "INSERT INTO deposit_observations
+                 (chain, tx_hash, leg, address, asset, amount_minor, block_number, block_hash, block_time, stage, kind)
+             VALUES ('bsc', $1, 'native', $2, $3, $4, $5, '0x', now(), $6, $7)",
+        )
+        .bind(format!("{kind}{number}{minor}{stage}"))
+        .bind(address(number))
+        .bind(asset.as_str())
+        .bind(i64::try_from(minor).unwrap())
+        .bind(at_block)
+        .bind(stage)
+        .bind(kind)
+        .execute(self.pool())
+        .await
+        .unwrap();
     }
 
     async fn reconcile(&self, number: u64, chain: &Chain) -> Reconciliation {
@@ -184,6 +260,11 @@ impl Book {
 
 fn id(number: u32) -> String {
     format!("019ab000-0000-7000-8000-{number:012x}")
+}
+
+/// The deposit of this number.
+fn stray(number: u32) -> DepositKey {
+    DepositKey { chain: chain_name(), transaction: format!("0xdd{number:x}"), leg: DepositLeg::Native }
 }
 
 fn brief(difference: &Difference) -> (&str, DifferenceKind, u128, u128) {
@@ -293,4 +374,110 @@ async fn addresses_without_a_claim_are_looked_at_too() {
     assert_eq!(brief(&result.differences[0]), (given_out.as_str(), DifferenceKind::Unrecorded, 0, 4));
     assert_eq!(result.differences[0].payment, None);
     assert_eq!(result.totals[0].confirmed, 30);
+}
+
+#[tokio::test]
+async fn money_of_nobody_is_expected_where_it_stands_whatever_was_decided() {
+    let mut book = Book::new().await;
+    book.open(1, "bsc").await;
+    book.report(1, 900, 5, CONFIRMED).await;
+    // Addresses that were not given out: only these events name them.
+    for (number, minor) in [(11, 100), (12, 200), (13, 300), (14, 400)] {
+        book.stray(number, minor, 5, CONFIRMED, None).await;
+    }
+    book.stray(14, 400, 5, DepositStage::Orphaned, None).await;
+    book.assign(12, 1).await;
+    let refund = RefundUnmatched {
+        transaction: "0xee".to_owned(),
+        network_fee: Some(Money::new(7, native())),
+        reason: "r".to_owned(),
+        at: at(120),
+    };
+    book.unmatched(13, UnmatchedDepositCommand::Refund(Box::new(refund))).await;
+
+    let on_chain = |refunded: u128| {
+        Chain::holds([(1, 900), (11, 100), (12, 200), (13, refunded)].map(|(number, minor)| ((address(number), native()), minor)))
+    };
+    let paid_from_there = book.reconcile(9, &on_chain(0)).await;
+    assert_eq!(brief(&paid_from_there.differences[0]), (address(13).as_str(), DifferenceKind::Missing, 300, 0));
+    // 300 and a fee of 7 cannot both have left an account of 300; with more of another deposit they can.
+    book.noted(13, &native(), 7, 5, "dust", "confirmed").await;
+    for (held, left) in [(307, 0), (0, 307)] {
+        let result = book.reconcile(9, &on_chain(held)).await;
+        assert_eq!(result.differences, []);
+        let total = &result.totals[0];
+        assert_eq!((total.confirmed, total.unmatched, total.dust), (900, 600, 7));
+        assert_eq!((total.refunded, total.left, total.found), (307, left, 1_200 + held));
+    }
+    assert_eq!(book.reconcile(9, &on_chain(307)).await.addresses, 5);
+    assert_eq!(book.reconcile(4, &Chain::default()).await.differences, [], "before they came");
+
+    // A refund of what was assigned may have been paid from where that stands.
+    let refund_id = id(77).parse().unwrap();
+    let (amount, to) = (Money::new(150, native()), address(50));
+    let request = RequestRefund { refund_id, amount, to, reason: "asked".to_owned(), at: at(130) };
+    book.execute(1, PaymentCommand::RequestRefund(Box::new(request))).await;
+    let complete =
+        CompleteRefund { refund_id, transaction: format!("0x{:064x}", 9), network_fee: None, at: at(140) };
+    book.execute(1, PaymentCommand::CompleteRefund(Box::new(complete))).await;
+    let mut chain = on_chain(307);
+    assert!(book.reconcile(9, &chain).await.is_balanced());
+    chain.held.insert((address(12), native()), 50);
+    let result = book.reconcile(9, &chain).await;
+    assert_eq!((result.differences.as_slice(), result.totals[0].left, result.totals[0].refunded), (&[][..], 150, 457));
+
+    // It is gone with its block; the payment is told first.
+    book.stray(12, 200, 5, DepositStage::Orphaned, Some(1)).await;
+    chain.held.remove(&(address(12), native()));
+    assert!(book.reconcile(9, &chain).await.is_balanced());
+}
+
+#[tokio::test]
+async fn what_stands_beside_the_books_is_accounted_for() {
+    let mut book = Book::new().await;
+    book.open(1, "bsc").await;
+    let later = AssetId::token(&chain_name(), "0x00000000000000000000000000000000000000cc").unwrap();
+    book.noted(1, &native(), 3, 5, "dust", "confirmed").await;
+    book.noted(1, &native(), 4, 6, "dust", "seen").await;
+    book.noted(1, &native(), 8, 9, "dust", "seen").await;
+    book.noted(1, &native(), 16, 5, "dust", "orphaned").await;
+    book.noted(1, &usdt().id, 5, 5, "unknown_token", "confirmed").await;
+    // Nobody can say how much this is: it is not asked for.
+    book.noted(1, &later, 9, 5, "unknown_token", "confirmed").await;
+    // Of nobody, and waiting for confirmations.
+    book.noted(1, &native(), 100, 6, "money", "seen").await;
+    let chain = Chain::holds([((address(1), native()), 107), ((address(1), usdt().id), 5), ((address(1), later), 9)]);
+    let result = book.reconcile(7, &chain).await;
+    assert_eq!(result.differences, []);
+    assert_eq!((result.totals[0].dust, result.totals[0].seen, result.totals[1].dust), (7, 100, 5));
+
+    let short = Chain::holds([((address(1), native()), 106), ((address(1), usdt().id), 6)]);
+    let result = book.reconcile(7, &short).await;
+    let differences: Vec<_> = result.differences.iter().map(brief).collect();
+    let of = address(1);
+    let (native, token) = ((of.as_str(), DifferenceKind::Missing, 107, 106), (of.as_str(), DifferenceKind::Unrecorded, 5, 6));
+    assert!(differences.len() == 2 && differences.contains(&native) && differences.contains(&token), "{differences:?}");
+}
+
+#[tokio::test]
+async fn a_chain_that_knows_no_past_is_compared_as_of_the_block_of_each_answer() {
+    let mut book = Book::new().await;
+    book.open(1, "bsc").await;
+    book.report(1, 10, 5, CONFIRMED).await;
+    book.report(1, 20, 8, SEEN).await;
+    book.report(1, 40, 12, SEEN).await;
+    book.stray(11, 100, 8, CONFIRMED, None).await;
+    sqlx::query("INSERT INTO chain_heads (chain, height, hash, block_time) VALUES ('bsc', 9, '0x', now())")
+        .execute(book.pool())
+        .await
+        .unwrap();
+    let mut chain = Chain::holds([((address(1), native()), 30), ((address(11), native()), 100)]);
+    (chain.has_no_past, chain.height) = (true, 9);
+    let result = book.reconcile(7, &chain).await;
+    assert_eq!(result.differences, []);
+    assert_eq!((result.block.number, result.read_up_to, result.is_premature()), (7, 9, false));
+    chain.height = 8;
+    chain.held.insert((address(1), native()), 29);
+    let result = book.reconcile(7, &chain).await;
+    assert_eq!(brief(&result.differences[0]), (address(1).as_str(), DifferenceKind::Missing, 30, 29));
 }

@@ -94,7 +94,7 @@ impl Story {
         self.position
     }
 
-    async fn register(&mut self) {
+    pub(crate) async fn register(&mut self) {
         let register = RegisterMerchant {
             merchant_id: merchant_id(),
             profile: SecretRef::from_uuid(uuid::Uuid::from_u128(3)),
@@ -147,11 +147,11 @@ impl Story {
 
     /// The block's time: half a second for each, from the first.
     async fn report(&mut self, number: u32, block: u64, minor: u128, stage: DepositStage, second: i64) {
-        self.revision += 1;
+        let revision = self.next_revision();
         let time = if block >= 5_000 { at(DEADLINE + 55) } else { at(i64::try_from(block).unwrap() - 95) };
         let report = DepositReport {
             deposit: DepositKey { chain: chain(), transaction: format!("0x{number:064x}"), leg: DepositLeg::Log(0) },
-            revision: self.revision,
+            revision,
             amount: Money::new(minor, usdt().id),
             from: Some("0x00000000000000000000000000000000000000bb".to_owned()),
             block: BlockRef { number: block, hash: format!("0x{block:064x}"), time },
@@ -177,6 +177,11 @@ impl Story {
         self.execute(number, PaymentCommand::CompleteRefund(Box::new(complete)), "operator", second + 5).await;
     }
 
+    pub(crate) fn next_revision(&mut self) -> u64 {
+        self.revision += 1;
+        self.revision
+    }
+
     pub(crate) async fn execute(&mut self, number: u32, command: PaymentCommand, actor: &str, second: i64) {
         let payment = self.payments.entry(number).or_default();
         let events = decide(payment, command).unwrap();
@@ -191,7 +196,7 @@ impl Story {
     }
 
     #[allow(clippy::too_many_arguments, reason = "a row")]
-    async fn insert(
+    pub(crate) async fn insert(
         &mut self,
         aggregate_type: &str,
         aggregate_id: &str,
