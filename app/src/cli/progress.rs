@@ -20,14 +20,14 @@ pub(super) struct EventsBar {
 struct Lines {
     started: Instant,
     printed: Instant,
-    stage: Option<Stage>,
+    label: Option<&'static str>,
 }
 
 impl EventsBar {
     pub(super) fn new() -> Self {
         let now = Instant::now();
         let is_terminal = std::io::stderr().is_terminal();
-        let lines = (!is_terminal).then(|| Mutex::new(Lines { started: now, printed: now, stage: None }));
+        let lines = (!is_terminal).then(|| Mutex::new(Lines { started: now, printed: now, label: None }));
         let bar = ProgressBar::new(0);
         let template = "{msg:10} {bar:40} {human_pos}/{human_len} events  {per_sec}  {eta} left";
         // The template is constant: if it were wrong, the plain bar would do.
@@ -38,18 +38,27 @@ impl EventsBar {
         Self { bar, lines }
     }
 
+    /// A rebuild's progress.
     pub(super) fn show(&self, progress: Progress) {
-        let position = u64::try_from(progress.position).unwrap_or(0);
-        let target = u64::try_from(progress.target).unwrap_or(0);
+        let is_counted = progress.stage == Stage::Applying;
+        self.tell(progress.stage.as_str(), count(progress.position), count(progress.target), is_counted);
+    }
+
+    /// So many events of all that there are; `label` is what is done with them.
+    pub(super) fn count(&self, label: &'static str, done: i64, all: i64) {
+        self.tell(label, count(done), count(all), true);
+    }
+
+    fn tell(&self, label: &'static str, done: u64, all: u64, is_counted: bool) {
         if let Some(lines) = &self.lines {
             let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(line) = lines.next(progress.stage, position, target) {
+            if let Some(line) = lines.next(label, done, is_counted.then_some(all)) {
                 eprintln!("{line}");
             }
         } else {
-            self.bar.set_message(progress.stage.as_str());
-            self.bar.set_length(target);
-            self.bar.set_position(position);
+            self.bar.set_message(label);
+            self.bar.set_length(all);
+            self.bar.set_position(done);
         }
     }
 
@@ -58,29 +67,31 @@ impl EventsBar {
     }
 }
 
+fn count(events: i64) -> u64 {
+    u64::try_from(events).unwrap_or(0)
+}
+
 impl Lines {
-    /// The line that is due: every few seconds, and with the end of what takes longer than that.
-    fn next(&mut self, stage: Stage, position: u64, target: u64) -> Option<String> {
+    /// The line that is due: every few seconds, and with the end of what takes longer than that. With rate and estimate if
+    /// it is known how many events there are in all.
+    fn next(&mut self, label: &'static str, done: u64, all: Option<u64>) -> Option<String> {
         let is_late = self.printed.elapsed() >= LINE_EVERY;
-        let changed = self.stage != Some(stage);
-        self.stage = Some(stage);
+        let changed = self.label != Some(label);
+        self.label = Some(label);
         let took_long = self.started.elapsed() >= LINE_EVERY;
         if !(is_late || changed && took_long) {
             return None;
         }
         self.printed = Instant::now();
-        if stage != Stage::Applying {
-            return Some(format!("{} at position {}", stage.as_str(), HumanCount(position)));
-        }
+        let Some(all) = all else { return Some(format!("{label} at position {}", HumanCount(done))) };
         let seconds = self.started.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
         // Estimates for people: floats will do.
-        let rate = position as f64 / seconds;
-        let left = Duration::try_from_secs_f64(target.saturating_sub(position) as f64 / rate).unwrap_or_default();
+        let rate = done as f64 / seconds;
+        let left = Duration::try_from_secs_f64(all.saturating_sub(done) as f64 / rate).unwrap_or_default();
         Some(format!(
-            "{} {}/{} events, {rate:.0} events/s, {} left",
-            stage.as_str(),
-            HumanCount(position),
-            HumanCount(target),
+            "{label} {}/{} events, {rate:.0} events/s, {} left",
+            HumanCount(done),
+            HumanCount(all),
             HumanDuration(left),
         ))
     }
@@ -93,10 +104,10 @@ mod tests {
     #[test]
     fn lines_come_now_and_then_with_rate_and_estimate() {
         let Some(started) = Instant::now().checked_sub(Duration::from_secs(10)) else { return };
-        let mut lines = Lines { started, printed: started, stage: None };
-        let line = lines.next(Stage::Applying, 1_000, 3_000).unwrap_or_default();
+        let mut lines = Lines { started, printed: started, label: None };
+        let line = lines.next("applying", 1_000, Some(3_000)).unwrap_or_default();
         assert_eq!(line, "applying 1,000/3,000 events, 100 events/s, 20 seconds left");
-        assert_eq!(lines.next(Stage::Applying, 1_100, 3_000), None);
-        assert!(lines.next(Stage::Indexing, 3_000, 3_000).is_some_and(|line| line.starts_with("indexing")));
+        assert_eq!(lines.next("applying", 1_100, Some(3_000)), None);
+        assert_eq!(lines.next("indexing", 3_000, None).as_deref(), Some("indexing at position 3,000"));
     }
 }

@@ -1,19 +1,16 @@
 //! `wopay audit verify`: recomputes the log from the events.
 
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
-use wopay_audit::{PublicKey, VerifyOptions, VerifyProgress, VerifyReport, verify};
+use indicatif::HumanCount;
+use wopay_audit::{PublicKey, VerifyOptions, VerifyReport, verify};
 
 use super::ledger::{ReadLedger, trusted_keys};
+use super::progress::LogBar;
 use crate::cli::print_line;
 use crate::config::Loaded;
-
-/// Between two lines of progress where there is no terminal.
-const LINE_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
@@ -45,11 +42,11 @@ pub(super) async fn run(args: Args, loaded: Loaded) -> anyhow::Result<bool> {
     let keys = trusted_keys(&loaded.config, &args.keys)?;
     let checkpoint_file = Some(loaded.config.checkpoint_file());
     let ledger = ReadLedger::open(loaded).await?;
-    let progress = Progress::new();
+    let bar = LogBar::new();
     let options = VerifyOptions { keys, checkpoint_file, kept, since };
     let started = Instant::now();
-    let verified = verify(&ledger.pool, &options, |at| progress.show(at)).await;
-    progress.bar.finish_and_clear();
+    let verified = verify(&ledger.pool, &options, |at| bar.show_verified(at)).await;
+    bar.finish();
     ledger.close().await;
     let report = verified.context("nothing was verified")?;
     if args.json {
@@ -92,42 +89,4 @@ fn print(report: &VerifyReport, took: Duration) {
         Some(_) => "\nThe ledger is NOT what was sealed; the first position concerned is named first.",
         None => "\nThe ledger could NOT be found to be what was sealed.",
     });
-}
-
-/// A bar on a terminal, a line now and then elsewhere; on standard error.
-struct Progress {
-    bar: ProgressBar,
-    is_terminal: bool,
-    started: Instant,
-    printed: std::cell::Cell<Instant>,
-}
-
-impl Progress {
-    fn new() -> Self {
-        let bar = ProgressBar::new(0);
-        let template = "{bar:40} {human_pos}/{human_len} events  {per_sec}  {eta} left";
-        // The template is constant: if it were wrong, the plain bar would do.
-        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-        let is_terminal = std::io::stderr().is_terminal();
-        let now = Instant::now();
-        Self { bar, is_terminal, started: now, printed: std::cell::Cell::new(now) }
-    }
-
-    fn show(&self, at: VerifyProgress) {
-        let number = |position: i64| u64::try_from(position - at.from).unwrap_or(0);
-        let (done, all) = (number(at.position), number(at.target));
-        self.bar.set_length(all);
-        self.bar.set_position(done);
-        if !self.is_terminal && self.printed.get().elapsed() >= LINE_EVERY {
-            self.printed.set(Instant::now());
-            let rate = done as f64 / self.started.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
-            let left = Duration::try_from_secs_f64(all.saturating_sub(done) as f64 / rate).unwrap_or_default();
-            eprintln!(
-                "{}/{} events, {rate:.0} events/s, {} left",
-                HumanCount(done),
-                HumanCount(all),
-                HumanDuration(left)
-            );
-        }
-    }
 }
