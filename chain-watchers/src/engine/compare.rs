@@ -173,7 +173,8 @@ impl ChainWatcher {
 }
 
 /// The blocks in which the addresses begin to hold more than was recorded up to them, and how much more. Not every block
-/// has to be among them (below the window only some are kept): what was recorded in between explains the next one.
+/// has to be among them (below the window only some are kept): what the chain showed in between explains the next one. What
+/// an earlier comparison found explains every block, for its money may have come before the block that it was recorded in.
 fn appear(
     blocks: &[BlockHeader],
     asset: &AssetId,
@@ -233,12 +234,7 @@ mod tests {
         found_in([5, 6, 7], recorded, holdings, arrivals)
     }
 
-    fn found_in(
-        blocks: [u64; 3],
-        recorded: u128,
-        holdings: [u128; 3],
-        arrivals: &[(u64, u128)],
-    ) -> Vec<(u64, u128)> {
+    fn found_in(blocks: [u64; 3], recorded: u128, holdings: [u128; 3], arrivals: &[(u64, u128)]) -> Vec<(u64, u128)> {
         let asset = AssetId::native(&"ethereum".parse().unwrap());
         let blocks = blocks.map(header);
         let surpluses = [Surplus { address: "0xa".to_owned(), recorded }];
@@ -269,6 +265,12 @@ mod tests {
         // Of the blocks below the window a locator is left.
         assert_eq!(found_in([0, 6, 7], 10, [0, 10, 15], &[(3, 10)]), [(7, 5)]);
         assert_eq!(found_in([0, 6, 7], 17, [0, 17, 20], &[(3, 10), (6, 7)]), [(7, 3)]);
+    }
+
+    #[test]
+    fn what_was_found_before_is_found_in_no_earlier_block() {
+        // 10 came in block 5 and were recorded, by a comparison that did not search so far, in block 6.
+        assert_eq!(found(10, [10, 10, 11], &[]), [(7, 1)]);
     }
 
     #[test]

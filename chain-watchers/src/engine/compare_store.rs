@@ -8,7 +8,7 @@ use wopay_domain::{AssetId, BlockRef, ChainName, Timestamp};
 use super::store::{StoreError, from_sql, to_sql};
 use crate::source::BlockHeader;
 
-/// A recorded deposit, as far as it explains a balance.
+/// A recorded deposit that the chain itself showed, as far as it explains a balance.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Arrival {
     pub(super) address: String,
@@ -84,7 +84,8 @@ pub(super) async fn recorded(
     rows.into_iter().map(|(address, sum)| Ok((address, amount(&sum)?))).collect()
 }
 
-/// What was recorded of the asset for these addresses from that height on.
+/// What the chain showed of the asset for these addresses from that height on. Not what comparisons found: that may have
+/// come before the block it was recorded in, so no block must be searched for it once more.
 pub(super) async fn arrivals(
     pool: &PgPool,
     chain: &ChainName,
@@ -95,7 +96,8 @@ pub(super) async fn arrivals(
     let rows: Vec<(String, i64, String)> = sqlx::query_as(
         "SELECT address, block_number, amount_minor::text
          FROM deposit_observations
-         WHERE chain = $1 AND asset = $2 AND address = ANY($3) AND stage <> 'orphaned' AND block_number >= $4",
+         WHERE chain = $1 AND asset = $2 AND address = ANY($3) AND stage <> 'orphaned' AND block_number >= $4
+           AND leg NOT LIKE 'trace:balance/%'",
     )
     .bind(chain.as_str())
     .bind(asset.to_string())

@@ -4,6 +4,8 @@
 //!
 //! A world that fails is named by its seed; `WOPAY_SIM_SEED=<seed>` runs it alone and prints what happened in it. Once
 //! understood, the seed belongs to [`REGRESSIONS`]. `WOPAY_SIM_WORLDS` and `WOPAY_SIM_FROM` run others than the usual ones.
+//! `WOPAY_SIM_TRACE=1` has a world that fails among others say what happened. The same variables with `_HTTP` before the
+//! last word are of the worlds whose nodes speak JSON-RPC over HTTP ([`rpc`]).
 
 mod chain;
 mod deliver;
@@ -82,6 +84,7 @@ fn variable(name: &str) -> Option<u64> {
 
 /// Lives world after world until there is none left or one has failed.
 async fn work(next: impl Fn() -> Option<Seed>, failed: &AtomicBool) {
+    let is_traced = variable("WOPAY_SIM_TRACE").is_some();
     'databases: loop {
         let pool = fresh_pool().await;
         let mut last_report = 0;
@@ -91,7 +94,7 @@ async fn work(next: impl Fn() -> Option<Seed>, failed: &AtomicBool) {
             }
             let Some(seed) = next() else { break 'databases };
             let _announced = Announced(seed, failed);
-            let mut world = World::new(seed, pool.clone(), last_report, false).await;
+            let mut world = World::new(seed, pool.clone(), last_report, is_traced).await;
             world.live().await;
             last_report = world.judge().await;
         }
@@ -143,17 +146,9 @@ fn every_world_over_http_ends_as_its_chain_implies() {
 /// One world, told.
 async fn alone(seed: Seed) {
     let mut world = World::new(seed, fresh_pool().await, 0, true).await;
-    let lived = futures::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(async {
-        world.live().await;
-        world.judge().await;
-    }))
-    .await;
-    for line in world.trace() {
-        eprintln!("{line}");
-    }
-    if let Err(panic) = lived {
-        std::panic::resume_unwind(panic);
-    }
+    world.live().await;
+    world.judge().await;
+    world.trace().iter().for_each(|line| eprintln!("{line}"));
 }
 
 /// A failing seed is worth something only if it fails again, also among others. (A death may come a statement later than

@@ -26,6 +26,8 @@ const LIVES: u64 = 28;
 /// The same in time, where the watchers' own idea of when to ask whom again is left to time.
 const SETTLING_TIME: Duration = Duration::from_secs(90);
 const WATCHERS: usize = 2;
+/// Times that balances are compared in the end. (One comparison may fail where a machine is busy.)
+const COMPARISONS: u32 = 2;
 
 pub(super) struct World {
     pub(super) plan: Plan,
@@ -50,6 +52,15 @@ pub(super) struct World {
     /// The nodes, where they are spoken to over HTTP.
     endpoints: Vec<Endpoint>,
     trace: Option<Vec<String>>,
+}
+
+impl Drop for World {
+    /// A world that fails says what happened in it, if it is traced.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.trace().iter().for_each(|line| eprintln!("{line}"));
+        }
+    }
 }
 
 impl World {
@@ -251,8 +262,8 @@ impl World {
         }
         let index = self.random.index(WATCHERS);
         self.rest(index).await;
-        if self.plan.compares {
-            // What a balance has shown at the head is confirmed only further below.
+        // What a balance has shown at the head is confirmed only further below.
+        for _ in 0..if self.plan.compares { COMPARISONS } else { 0 } {
             self.finish_chain();
             self.rest(index).await;
         }
@@ -286,7 +297,8 @@ impl World {
                 continue;
             }
             let head = self.nodes().chain.head().hash().to_owned();
-            if progress == Some(Progress::Idle) && store::is_at_rest(&self.pool, &self.plan, &head).await {
+            let is_at_rest = async || store::is_at_rest(&self.pool, &self.plan, &head).await;
+            if progress == Some(Progress::Idle) && (self.plan.compares || is_at_rest().await) {
                 break;
             }
             assert!(begun.elapsed() < SETTLING_TIME, "no rest: {:?}", health());
