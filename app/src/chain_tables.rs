@@ -110,8 +110,7 @@ impl ChainTables {
             return Err(format!("{} here: write [chains.{name}] there, it is read again soon", unserved(None)));
         };
         accepted.complete(spec).map_err(|differs| unserved(Some(differs)))?;
-        check_genesis(accepted, &table)?;
-        table.genesis_hash.clone_from(&accepted.genesis_hash);
+        complete_genesis(&mut table, accepted)?;
         if let Some(other) = self.same_chain(name, spec) {
             return Err(format!("it is the chain that is served as {other} here, until the next start"));
         }
@@ -143,13 +142,19 @@ impl ChainTables {
     }
 }
 
-/// Where a chain has no chain id, the genesis hash says which it is.
-fn check_genesis(accepted: &AcceptedChain, table: &ChainConfig) -> Result<(), String> {
+/// Where a chain has no chain id, the genesis hash says which it is: the table gets the one with which it was added.
+///
+/// # Errors
+/// When the table has another one.
+pub(crate) fn complete_genesis(table: &mut ChainConfig, accepted: &AcceptedChain) -> Result<(), String> {
     match (&accepted.genesis_hash, &table.genesis_hash) {
         (Some(recorded), Some(configured)) if recorded != configured => Err(format!(
             "its `genesis_hash` is {configured} in the configuration and {recorded} in the ledger, where it was added first"
         )),
-        _ => Ok(()),
+        (recorded, _) => {
+            table.genesis_hash.clone_from(recorded);
+            Ok(())
+        }
     }
 }
 
@@ -159,6 +164,8 @@ mod tests {
 
     use std::path::Path;
 
+    use wopay_domain::catalog::Watched;
+    use wopay_domain::chains::Chain;
     use wopay_domain::{ChainCatalog, Timestamp};
 
     use super::*;
@@ -176,9 +183,9 @@ mod tests {
             assets: Vec::new(),
             at: Timestamp::UNIX_EPOCH,
         };
-        let chain = wopay_domain::chains::Chain { accepted: Some(accepted), ..Default::default() };
+        let chain = Chain { accepted: Some(accepted), ..Chain::default() };
         let changes = BTreeMap::from([("bsc".parse().unwrap(), chain)]);
-        let catalog = ChainCatalog::default().with_changes(&changes, &Default::default()).unwrap();
+        let catalog = ChainCatalog::default().with_changes(&changes, &Watched::default()).unwrap();
         let tables = ChainTables::new(Source::new(Some(file.to_path_buf())), Chains::default());
         (LiveCatalog::new(Arc::new(catalog)), tables)
     }
@@ -202,6 +209,25 @@ mod tests {
         assert!(tables.get(&bsc).is_none() && catalog.configured().get("bsc").is_none());
         assert_eq!(because(format!("[chains.bsc]\n{TABLE}")).await, None);
         assert!(tables.get(&bsc).is_some() && catalog.configured().get("bsc").is_some());
+    }
+
+    #[test]
+    fn the_genesis_hash_is_that_with_which_the_chain_was_added() {
+        let text = "kind = \"solana\"\nrpc = [\"http://127.0.0.1:1\"]\nnative = { symbol = \"SOL\", decimals = 9 }\n";
+        let accepted = AcceptedChain {
+            family: ChainFamily::Solana,
+            chain_id: None,
+            genesis_hash: Some("first".to_owned()),
+            required_confirmations: 32,
+            assets: Vec::new(),
+            at: Timestamp::UNIX_EPOCH,
+        };
+        let mut table: ChainConfig = toml::from_str(text).unwrap();
+        complete_genesis(&mut table, &accepted).unwrap();
+        assert_eq!(table.genesis_hash.as_deref(), Some("first"));
+        table.genesis_hash = Some("second".to_owned());
+        let error = complete_genesis(&mut table, &accepted).unwrap_err();
+        assert!(error.contains("first") && error.contains("second"), "{error}");
     }
 
     #[tokio::test]

@@ -69,6 +69,8 @@ impl Filling {
                 return tracing::error!(error = &error as &dyn std::error::Error, "cannot derive addresses");
             }
             tokio::select! {
+                // Fillers end because of the token too.
+                biased;
                 () = self.token.cancelled() => break,
                 // The catalogue is ours too, so its end is not seen here.
                 _ = changes.changed() => {}

@@ -15,7 +15,7 @@ use wopay_commands::LiveCatalog;
 use wopay_domain::{ChainCatalog, ChainName, ChainSpec};
 
 use super::Parts;
-use crate::chain_tables::ChainTables;
+use crate::chain_tables::{ChainTables, complete_genesis};
 use crate::config::{ChainConfig, FinalityMode, TraceSetting, agreement};
 use crate::context::Context;
 use crate::readiness::{Checks, WatchedChains};
@@ -108,7 +108,7 @@ impl Watchers {
         }
     }
 
-    /// Begins to watch a chain of the catalogue.
+    /// Begins to watch a chain of the catalogue. One that its table no longer means is shown, and others are watched.
     fn begin(&mut self, catalog: &ChainCatalog, name: &ChainName, since_start: bool) -> anyhow::Result<()> {
         let configured = self.catalog.configured();
         let (Some(spec), Some(mut table)) = (configured.get(name.as_str()), self.tables.get(name)) else {
@@ -117,8 +117,10 @@ impl Watchers {
         let accepted = catalog.changes(name).and_then(|changes| changes.accepted.as_ref());
         // Whatever the table forgot of what was added stays watched, and the chain the same.
         let completed = accepted.map(|accepted| accepted.complete(spec)).transpose()?;
-        if let Some(genesis_hash) = accepted.and_then(|accepted| accepted.genesis_hash.clone()) {
-            table.genesis_hash = Some(genesis_hash);
+        if let Some(Err(reason)) = accepted.map(|accepted| complete_genesis(&mut table, accepted)) {
+            tracing::error!(chain = %name, reason, "a chain that was added is NOT watched");
+            self.shown.failed(name.clone(), reason);
+            return Ok(());
         }
         let config = watcher_config(completed.as_ref().unwrap_or(spec), &table);
         let watcher = ChainWatcher::new(&config, self.pool.clone(), self.signal.clone())

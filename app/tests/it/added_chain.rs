@@ -199,6 +199,15 @@ async fn a_chain_is_added_at_run_time_and_paid_also_after_a_crash() {
     let listed = shop.gateway.run_json(&["chains", "list", "--json"]);
     let row = listed.as_array().unwrap().iter().find(|row| row["chain"] == "second").unwrap();
     assert!(row["unserved"].is_string() && row["assets"][1]["open"] == false, "{row}");
+    let checked = shop.gateway.run(&["chains", "check"]);
+    assert!(!checked.status.success() && stderr(&checked).contains("second: it was added at"), "{}", stderr(&checked));
+    for command in [
+        &["chains", "pause", "second", "--token", "usdc", "--reason", "x"][..],
+        &["chains", "resume", "second", "--token", "usdc"],
+    ] {
+        let done = shop.gateway.run(command);
+        assert!(done.status.success(), "{}", stderr(&done));
+    }
     shop.write_configuration(&format!("{first_alone}{}", second.table(CHAIN_ID)));
     shop.reaches(&id, "completed").await;
 }
@@ -235,9 +244,16 @@ async fn a_process_without_the_table_says_so_and_serves_the_others() {
     shop.reaches(&id, "completed").await;
 }
 
+/// Each part in a process of its own, as on machines of their own.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chain_of_another_family_gets_addresses_too() {
-    let shop = Shop::open(Mining::OnDemand).await;
+async fn a_chain_of_another_family_is_added_to_processes_with_one_role_each() {
+    let mut shop = Shop::open(Mining::OnDemand).await;
+    assert_eq!(shop.gateway.stop().await, 0);
+    shop.gateway.launch(&["--roles", "api,relay,projections,webhooks,scheduler"]);
+    shop.gateway.ready().await;
+    let (watchers, signer) = (shop.gateway.launch_beside("watchers"), shop.gateway.launch_beside("signer"));
+    shop.first_chain_works("BEFORE").await;
+
     let network = surfpool().await;
     let table = format!(
         r#"
@@ -257,6 +273,8 @@ poll_interval_ms = 50
     let (id, address) = (opened["id"].as_str().unwrap(), opened["payment_address"].as_str().unwrap());
     network.pay(address, 5_000_000_000).await;
     shop.reaches(id, "completed").await;
+    shop.first_chain_works("AFTER").await;
+    drop((watchers, signer));
     // The table names no cluster; the ledger does.
     let recorded: String = sqlx::query_scalar(
         "SELECT payload #>> '{ChainAdded,genesis_hash}' FROM events WHERE event_type = 'ChainAdded'",

@@ -4,7 +4,7 @@ use anyhow::{Context as _, bail};
 use wopay_chain_watchers::{ChainReport, check};
 use wopay_commands::Ledger;
 use wopay_domain::ChainSpec;
-use wopay_domain::chains::{AddChain, ChainCommand, ChainError};
+use wopay_domain::chains::{AcceptedChain, AddChain, ChainCommand, ChainError};
 
 use super::{chain, execute, now};
 use crate::cli::print_line;
@@ -79,10 +79,8 @@ async fn check_is_new(ledger: &Ledger, spec: &ChainSpec) -> anyhow::Result<()> {
 /// One chain under two names would have each of its deposits booked twice.
 async fn check_has_one_name(ledger: &Ledger, spec: &ChainSpec, genesis_hash: Option<&str>) -> anyhow::Result<()> {
     for (name, chain) in ledger.chains().await? {
-        let is_same = |accepted: &_| {
-            wopay_domain::chains::AcceptedChain::is_same_chain(accepted, spec.family, spec.chain_id, genesis_hash)
-        };
-        if name != spec.name && chain.accepted.as_ref().is_some_and(is_same) {
+        let is_same = |accepted: AcceptedChain| accepted.is_same_chain(spec.family, spec.chain_id, genesis_hash);
+        if name != spec.name && chain.accepted.is_some_and(is_same) {
             bail!("{} is the chain that was added as {name}: a chain has one name", spec.name);
         }
     }
@@ -118,4 +116,32 @@ fn problems(reports: &[ChainReport], head_age_max_s: u32) -> Vec<String> {
         }
     }
     problems
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
+
+    use wopay_chain_watchers::EndpointReport;
+
+    use super::*;
+
+    #[test]
+    fn an_old_head_is_a_problem_like_any_other() {
+        let endpoint = |age: u64, problems: &[&str]| EndpointReport {
+            endpoint: "node.example".to_owned(),
+            head_age_s: Some(age),
+            problems: problems.iter().map(|&problem| problem.to_owned()).collect(),
+            ..EndpointReport::default()
+        };
+        let report = |endpoint| {
+            let chain = "bsc".parse().unwrap();
+            problems(&[ChainReport { chain, chain_id_expected: Some(56), endpoints: vec![endpoint] }], 60)
+        };
+        assert_eq!(report(endpoint(60, &[])), Vec::<String>::new());
+        let old = report(endpoint(61, &["chain id is 97, configured is 56"]));
+        assert_eq!(old.len(), 2, "{old:?}");
+        assert!(old.iter().all(|problem| problem.starts_with("bsc at node.example: ")), "{old:?}");
+        assert!(old.iter().any(|problem| problem.contains("61 s old")), "{old:?}");
+    }
 }

@@ -7,6 +7,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use wopay_chain_watchers::{ChainReport, EndpointReport, TokenReport, check};
 use wopay_domain::ChainCatalog;
 
+use crate::chain_tables::complete_genesis;
 use crate::cli::audit::ReadLedger;
 use crate::config::Loaded;
 use crate::roles::watcher_config;
@@ -19,10 +20,18 @@ use crate::services;
 pub(super) async fn run(loaded: Loaded, json: bool) -> anyhow::Result<()> {
     let config = loaded.config.clone();
     let catalog = accepted(loaded).await?;
-    let chains = config.chains.iter();
-    let watched: Vec<_> = chains.filter_map(|(name, chain)| Some(watcher_config(catalog.get(name)?, chain))).collect();
-    let unserved =
-        catalog.unserved().iter().map(|(name, unserved)| format!("\n{name}: {unserved}")).collect::<String>();
+    let mut unserved: Vec<String> =
+        catalog.unserved().iter().map(|(name, unserved)| format!("\n{name}: {unserved}")).collect();
+    let mut watched = Vec::new();
+    for (name, chain) in &config.chains {
+        let (Some(spec), mut chain) = (catalog.get(name), chain.clone()) else { continue };
+        let accepted = catalog.changes(&spec.name).and_then(|changes| changes.accepted.as_ref());
+        match accepted.map(|accepted| complete_genesis(&mut chain, accepted)) {
+            Some(Err(reason)) => unserved.push(format!("\n{name}: {reason}")),
+            None | Some(Ok(())) => watched.push(watcher_config(spec, &chain)),
+        }
+    }
+    let unserved = unserved.concat();
     if watched.is_empty() {
         bail!("no chain is configured: add a [chains.<name>] table{unserved}");
     }

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use wopay_domain::chains::ChainCommand;
-use wopay_domain::{AssetId, ChainName};
+use wopay_domain::{Asset, AssetId, ChainCatalog, ChainName};
 
 use super::{chain, execute, now};
 use crate::cli::print_line;
@@ -76,21 +76,30 @@ impl What {
         command: impl FnOnce(ChainName, Option<AssetId>) -> ChainCommand,
     ) -> anyhow::Result<bool> {
         let configured = loaded.catalog.clone();
-        chain(&configured, &self.chain)?;
         let administration = Administration::open(loaded).await?;
         let executed = async {
             let catalog = administration.ledger.catalog(&configured).await?;
-            let spec = chain(&catalog, &self.chain)?;
+            let (name, assets) = accepted(&catalog, &self.chain)?;
             let asset = self.token.as_deref().map(|symbol| {
-                let known: Vec<&str> = spec.assets.iter().map(|asset| asset.symbol.as_str()).collect();
-                let unknown = || format!("{} has no {symbol}; it has {}", spec.name, known.join(", "));
-                spec.asset_by_symbol(symbol).map(|asset| asset.id.clone()).with_context(unknown)
+                let known: Vec<&str> = assets.iter().map(|asset| asset.symbol.as_str()).collect();
+                let unknown = || format!("{name} has no {symbol}; it has {}", known.join(", "));
+                let asset = assets.iter().find(|asset| asset.symbol.eq_ignore_ascii_case(symbol));
+                asset.map(|asset| asset.id.clone()).with_context(unknown)
             });
-            execute(&administration, command(spec.name.clone(), asset.transpose()?)).await
+            execute(&administration, command(name.clone(), asset.transpose()?)).await
         };
         let executed = executed.await;
         administration.close().await;
         Ok(executed?.position.is_some())
+    }
+}
+
+/// The chain of this name and what it accepts, also if it was added and the configuration here lacks it: others serve it.
+fn accepted<'a>(catalog: &'a ChainCatalog, name: &str) -> anyhow::Result<(&'a ChainName, &'a [Asset])> {
+    let elsewhere = catalog.unserved().iter().find(|(chain, _)| chain.as_str() == name);
+    match elsewhere {
+        Some((chain, unserved)) => Ok((chain, &unserved.accepted.assets)),
+        None => chain(catalog, name).map(|spec| (&spec.name, spec.assets.as_slice())),
     }
 }
 
