@@ -53,4 +53,21 @@ if [ ! -d "$tools/eventsourcing/eventsourcing-$EVENTSOURCING.dist-info" ]; then
 fi
 [ -d "$tools/eventsourcing/eventsourcing" ] && generator+=(--eventsourcing "$tools/eventsourcing")
 
+# The peer in Node.js: our project for it, and the versions that it names. Without it the bench says so, loudly, and goes on.
+if [ "$(cat "$tools/ponder/.stamp" 2>/dev/null)" != "$(cat bench/ponder/package.json)" ]; then
+    echo '== bench: installing Ponder from npm'
+    rm -rf "$tools/ponder"
+    mkdir -p "$tools/ponder"
+    cp bench/ponder/package.json "$tools/ponder/"
+    if npm install --prefix "$tools/ponder" --no-audit --no-fund --loglevel=error; then
+        cp bench/ponder/package.json "$tools/ponder/.stamp"
+    else
+        echo '== bench: THAT FAILED: nothing to compare catching up with'
+    fi
+fi
+if [ -f "$tools/ponder/.stamp" ]; then
+    cp -r bench/ponder/ponder.config.ts bench/ponder/ponder.schema.ts bench/ponder/src "$tools/ponder/"
+    generator+=(--ponder "$tools/ponder")
+fi
+
 exec "$target/wopay-bench" --wopay "$target/wopay" "${generator[@]}" "$@"

@@ -58,13 +58,15 @@ impl Chain {
     }
 }
 
-async fn rpc(http: &reqwest::Client, url: &str, method: &str, params: Value) -> Result<Value> {
+/// Calls a JSON-RPC method.
+pub(crate) async fn rpc(http: &reqwest::Client, url: &str, method: &str, params: Value) -> Result<Value> {
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
     let mut answer: Value = http.post(url).json(&body).send().await?.json().await?;
     answer.get_mut("result").map(Value::take).with_context(|| format!("{method}: {answer}"))
 }
 
-fn find_anvil() -> Option<PathBuf> {
+/// Where anvil is, if it is installed.
+pub(crate) fn find_anvil() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).map(|dir| dir.join("anvil"));
     // There is a package for each platform, with the binary inside.

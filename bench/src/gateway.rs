@@ -20,10 +20,13 @@ use crate::server::Database;
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const GRACE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(50);
+const PID_POLL: Duration = Duration::from_millis(2);
 /// How much of a log an error shows.
 const LOG_TAIL_CHARACTERS: usize = 2_000;
 /// An endpoint for a chain that nobody watches.
 const NO_ENDPOINT: &str = "http://127.0.0.1:9";
+/// What `wopay serve` does by itself.
+pub(crate) const ALL_ROLES: &str = "api,relay,projections,webhooks,watchers,scheduler,signer";
 const ROLES_WITHOUT_WATCHERS: &str = "api,relay,projections,webhooks,scheduler,signer";
 
 /// Where the gateway comes from and works.
@@ -50,11 +53,14 @@ pub(crate) struct Gateway {
     pub(crate) pid: u32,
     /// Its nats-server.
     pub(crate) nats_pid: Option<u32>,
+    /// When the process was started.
+    pub(crate) spawned_at: Instant,
     /// Whether it watches a chain.
     pub(crate) watches: bool,
     server: Supervised,
+    log: PathBuf,
     nats: PrivateNats,
-    _chain: Option<Chain>,
+    chain: Option<Chain>,
 }
 
 #[derive(Deserialize)]
@@ -63,17 +69,30 @@ struct Merchant {
 }
 
 impl Gateway {
-    /// Starts it on this database, with a merchant; returns when it is ready.
+    /// Starts every role on this database, with a merchant and a chain to watch; returns when it is ready.
     pub(crate) async fn start(place: Place<'_>, database: &Database, http: &reqwest::Client) -> Result<Self> {
+        std::fs::create_dir_all(place.scratch)?;
+        let chain = Chain::start(place.scratch, http).await?;
+        let tables = chain_table(chain.as_ref());
+        let roles = if chain.is_some() { ALL_ROLES } else { ROLES_WITHOUT_WATCHERS };
+        let mut gateway = Self::launch(place, database, &tables, roles).await?;
+        gateway.wait_until_ready(http).await?;
+        gateway.watches = chain.is_some();
+        gateway.chain = chain;
+        Ok(gateway)
+    }
+
+    /// Starts these roles on this database, with these chains' tables of the configuration, and a merchant; returns when
+    /// the process runs.
+    pub(crate) async fn launch(place: Place<'_>, database: &Database, tables: &str, roles: &str) -> Result<Self> {
         let Place { wopay, scratch, search, nats_sync } = place;
         std::fs::create_dir_all(scratch)?;
         // As `wopay serve` starts its own.
         let options = NatsOptions { sync_interval: nats_sync, ..NatsOptions::new(scratch.join("nats"), search) };
         let nats = start_nats(options).await?;
         let nats_pid = cpu::find_below(std::process::id(), "nats-server");
-        let chain = Chain::start(scratch, http).await?;
         let url = format!("http://127.0.0.1:{}", free_port()?);
-        let config = write_config(scratch, &url, chain.as_ref())?;
+        let config = write_config(scratch, &url, tables)?;
         let env = vec![
             ("WOPAY_DATABASE_URL".into(), database.url().into()),
             ("WOPAY_NATS_URL".into(), nats.url().into()),
@@ -83,32 +102,31 @@ impl Gateway {
         let merchant = ["merchant", "create", "--name", "Bench", "--email", "bench@shop.example", "--json"];
         let merchant: Merchant = serde_json::from_str(&command(wopay, &config, &env, &merchant).await?)?;
         let log = scratch.join("wopay.log");
-        let mut server = spawn(wopay, &config, env, &log, chain.is_some())?;
-        wait_until_ready(&mut server, &url, http, &log).await?;
-        let pid = cpu::find_below(std::process::id(), "wopay").context("the gateway is not in the process table")?;
-        let watches = chain.is_some();
-        Ok(Self { url, api_key: merchant.api_key, pid, nats_pid, watches, server, nats, _chain: chain })
+        let spawned_at = Instant::now();
+        let server = spawn(wopay, &config, env, &log, &url, roles)?;
+        let (pid, api_key) = (own_pid().await?, merchant.api_key);
+        Ok(Self { url, api_key, pid, spawned_at, nats_pid, watches: true, server, log, nats, chain: None })
+    }
+
+    /// Waits until it is ready for work.
+    pub(crate) async fn wait_until_ready(&mut self, http: &reqwest::Client) -> Result<()> {
+        wait_until_ready(&mut self.server, &self.url, http, &self.log).await
     }
 
     /// Stops it as an operator does, then its nats-server.
     pub(crate) async fn stop(self) -> Result<()> {
-        let mut server = self.server;
+        let Self { mut server, nats, chain, .. } = self;
         tokio::task::spawn_blocking(move || server.stop_blocking()).await??;
-        Ok(self.nats.stop().await?)
+        drop(chain);
+        Ok(nats.stop().await?)
     }
 }
 
-/// The settings of a default installation; only chains and paths are ours.
-fn write_config(scratch: &Path, url: &str, chain: Option<&Chain>) -> Result<PathBuf> {
-    let listen = url.trim_start_matches("http://");
+/// The chain that is watched while something else is measured.
+fn chain_table(chain: Option<&Chain>) -> String {
     let rpc = chain.map_or(NO_ENDPOINT, |chain| &chain.url);
-    let data_dir = scratch.display();
-    let text = format!(
-        r#"environment = "development"
-listen = "{listen}"
-data_dir = "{data_dir}"
-
-[chains.{CHAIN}]
+    format!(
+        r#"[chains.{CHAIN}]
 kind = "evm"
 chain_id = {CHAIN_ID}
 rpc = ["{rpc}"]
@@ -120,7 +138,14 @@ symbol = "USDT"
 contract = "{CONTRACT}"
 decimals = 6
 "#
-    );
+    )
+}
+
+/// The settings of a default installation; only chains and paths are ours.
+fn write_config(scratch: &Path, url: &str, tables: &str) -> Result<PathBuf> {
+    let listen = url.trim_start_matches("http://");
+    let data_dir = scratch.display();
+    let text = format!("environment = \"development\"\nlisten = \"{listen}\"\ndata_dir = \"{data_dir}\"\n\n{tables}");
     let path = scratch.join("wopay.toml");
     std::fs::write(&path, text)?;
     Ok(path)
@@ -136,17 +161,30 @@ async fn command(wopay: &Path, config: &Path, env: &[(OsString, OsString)], args
     Ok(text.into_owned())
 }
 
+/// The process, as soon as it is one: until then it is the shell that supervises it.
+async fn own_pid() -> Result<u32> {
+    let deadline = Instant::now() + READY_WITHIN;
+    loop {
+        if let Some(pid) = cpu::find_below(std::process::id(), "wopay") {
+            return Ok(pid);
+        }
+        ensure!(Instant::now() < deadline, "the gateway is not in the process table");
+        tokio::time::sleep(PID_POLL).await;
+    }
+}
+
 fn spawn(
     wopay: &Path,
     config: &Path,
     env: Vec<(OsString, OsString)>,
     log: &Path,
-    with_watchers: bool,
+    url: &str,
+    roles: &str,
 ) -> Result<Supervised> {
-    let mut args: Vec<OsString> = vec!["--config".into(), config.into(), "serve".into()];
-    if !with_watchers {
-        args.extend(["--roles".into(), ROLES_WITHOUT_WATCHERS.into()]);
-    }
+    // A role alone would listen on a port of its own.
+    let listen = url.trim_start_matches("http://");
+    let args = ["--config".into(), config.into(), "serve".into(), "--roles".into(), roles.into()];
+    let args: Vec<OsString> = args.into_iter().chain(["--listen".into(), listen.into()]).collect();
     let log = File::create(log)?;
     Ok(Supervised::spawn(SuperviseOptions {
         program: std::path::absolute(wopay)?,

@@ -1,7 +1,9 @@
 //! `make bench`: what a payment costs, beside what Postgres itself can do and beside plain cqrs-es, in one run on one
 //! durable Postgres. `bench/README.md` says what each figure includes.
 
+mod aim;
 mod chain;
+mod chains;
 mod cpu;
 mod floor;
 mod gateway;
@@ -49,12 +51,20 @@ struct Args {
     seconds: u64,
 
     /// Which parts to run.
-    #[arg(long, value_delimiter = ',', default_value = "floor,plain,commands,http,replay,audit,asof,growth")]
+    #[arg(long, value_delimiter = ',', default_value = "floor,plain,commands,http,replay,audit,asof,growth,match,backfill,head,calls,detect")]
     only: Vec<Part>,
 
     /// Events of the ledger that `replay`, `audit`, `asof` and `growth` are measured on.
     #[arg(long, default_value_t = 1_000_000)]
     events: u64,
+
+    /// Blocks that `backfill` catches up with; the chain of 20,000 takes minutes to make.
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..))]
+    blocks: u64,
+
+    /// Folder that the npm package `ponder` and our project for it are in; without it that peer is left out.
+    #[arg(long)]
+    ponder: Option<PathBuf>,
 
     /// Folder that the Python package `eventsourcing` is installed in; without it that peer is left out.
     #[arg(long)]
@@ -109,6 +119,11 @@ enum Part {
     Audit,
     Asof,
     Growth,
+    Match,
+    Backfill,
+    Head,
+    Calls,
+    Detect,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -153,6 +168,7 @@ async fn run(args: &Args, server: &Server, scratch: &Path) -> Result<Report> {
         served: None,
         derived_per_s: None,
         past: None,
+        chains: None,
         aims: Vec::new(),
     };
     if args.only.contains(&Part::Floor) {
@@ -194,6 +210,16 @@ async fn run(args: &Args, server: &Server, scratch: &Path) -> Result<Report> {
         duration,
     };
     report.past = past::measure(server, &plan).await?;
+    let plan = chains::Plan {
+        parts: &args.only,
+        blocks: args.blocks,
+        ponder: args.ponder.as_deref(),
+        wopay: &args.wopay,
+        search: search(),
+        nats_sync: args.nats_sync,
+        scratch: &scratch.join("chains"),
+    };
+    report.chains = chains::measure(server, &plan).await?;
     let others = difference(others, server.cpu_of_others()).map(|others| others.as_secs_f64());
     let capacity = started.elapsed().as_secs_f64() * report.cores as f64;
     report.others_percent = others.map(|others| 100.0 * others / capacity);

@@ -7,6 +7,8 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 use serde::Serialize;
 
+use crate::aim::{Aim, at_least, at_most, ratio};
+use crate::chains::{self, Chains};
 use crate::http::Served;
 use crate::measure::Measurement;
 use crate::past::Past;
@@ -42,21 +44,10 @@ pub(crate) struct Report {
     pub(crate) derived_per_s: Option<f64>,
     /// What was found of a ledger with a long past.
     pub(crate) past: Option<Past>,
+    /// What was found of watching chains.
+    pub(crate) chains: Option<Chains>,
     /// What was reached of the aims.
     pub(crate) aims: Vec<Aim>,
-}
-
-/// A figure that was aimed at.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Aim {
-    /// What it is.
-    pub(crate) what: String,
-    /// The figure.
-    pub(crate) reached: f64,
-    /// What it should be: at least, or for memory at most.
-    pub(crate) aim: f64,
-    /// Whether it is.
-    pub(crate) met: bool,
 }
 
 impl Report {
@@ -76,7 +67,8 @@ impl Report {
             ),
             self.memory(),
         ];
-        self.aims = aims.into_iter().flatten().chain(self.aims_of_the_past()).collect();
+        let of_chains = self.chains.iter().flat_map(Chains::aims);
+        self.aims = aims.into_iter().flatten().chain(self.aims_of_the_past()).chain(of_chains).collect();
     }
 
     fn aims_of_the_past(&self) -> Vec<Aim> {
@@ -135,6 +127,9 @@ impl Report {
         }
         if let Some(past) = &self.past {
             print_past(past);
+        }
+        if let Some(found) = &self.chains {
+            chains::print(found);
         }
         if !self.aims.is_empty() {
             println!("\n{}", self.judgement());
@@ -260,36 +255,29 @@ fn print_past(past: &Past) {
     println!("process, postgres: CPU time for each, in µs; the process has one thread in (e).");
 }
 
-fn at_least(what: &str, reached: f64, aim: f64) -> Aim {
-    Aim { what: what.to_owned(), reached, aim, met: reached >= aim }
-}
-
-fn at_most(what: &str, reached: f64, aim: f64) -> Aim {
-    Aim { what: format!("{what} (at most)"), reached, aim, met: reached <= aim }
-}
-
-fn ratio(what: &str, reached: Option<f64>, base: Option<f64>, aim: f64) -> Option<Aim> {
-    Some(at_least(what, reached? / base?, aim))
-}
-
-fn table(header: &[&str]) -> Table {
+/// An empty table with this header.
+pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
     table
 }
 
-fn text(value: Option<String>) -> String {
+/// A dash stands for what is not known.
+pub(crate) fn text(value: Option<String>) -> String {
     value.unwrap_or_else(|| "-".to_owned())
 }
 
-fn milliseconds(microseconds: u32) -> String {
+/// Microseconds as milliseconds.
+pub(crate) fn milliseconds(microseconds: u32) -> String {
     format!("{:.2}", f64::from(microseconds) / 1e3)
 }
 
-fn whole(number: f64) -> String {
+/// Without decimals.
+pub(crate) fn whole(number: f64) -> String {
     format!("{number:.0}")
 }
 
-fn mebibytes(kib: u64) -> f64 {
+/// From kibibytes.
+pub(crate) fn mebibytes(kib: u64) -> f64 {
     kib as f64 / 1024.0
 }
