@@ -169,6 +169,7 @@ fn told_to_payment(state: &UnmatchedDepositState, reason: &str, at: wopay_domain
         unmatched: Some(UnmatchedMoney {
             revision: state.revision,
             amount: state.amount.clone(),
+            address: state.address.clone(),
             from: state.from.clone(),
             block: state.block.clone(),
         }),

@@ -178,6 +178,7 @@ fn decision(event: &PaymentEvent) -> Option<(PaymentCommand, Timestamp)> {
             let unmatched = UnmatchedMoney {
                 revision: it.revision,
                 amount: it.amount.clone(),
+                address: it.address.clone().unwrap_or_default(),
                 from: it.from.clone(),
                 block: it.block.clone(),
             };

@@ -93,7 +93,7 @@ impl Odd {
         self.execute(0, UnmatchedDepositCommand::Assign(assign), "operator", second).await;
         let state = self.deposits[0].state().unwrap().clone();
         let (revision, amount, from, block) = (state.revision, state.amount, state.from, state.block);
-        let unmatched = Some(UnmatchedMoney { revision, amount, from, block });
+        let unmatched = Some(UnmatchedMoney { revision, amount, address: state.address, from, block });
         let assign = AssignDeposit { deposit: state.deposit, unmatched, reason, at: at(second) };
         self.story.execute(1, PaymentCommand::AssignDeposit(Box::new(assign)), "operator", second).await;
     }

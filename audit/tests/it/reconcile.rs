@@ -214,6 +214,7 @@ impl Book {
         let unmatched = UnmatchedMoney {
             revision: state.revision,
             amount: state.amount,
+            address: state.address,
             from: state.from,
             block: state.block,
         };

@@ -1,6 +1,5 @@
 //! Which events follow from a command.
 
-use super::TEXT_BYTES_MAX;
 use super::command::{AssignUnmatched, ObserveUnmatched, RefundUnmatched, UnmatchedDepositCommand};
 use super::error::UnmatchedDepositError;
 use super::event::{
@@ -8,6 +7,7 @@ use super::event::{
     UnmatchedDepositRefunded,
 };
 use super::state::{Outcome, UnmatchedDeposit, UnmatchedDepositState};
+use super::{REASON_WANTED, TRANSACTION_WANTED, is_text};
 use crate::chain::BlockRef;
 use crate::money::{AssetId, Money};
 use crate::payment::{DepositReport, DepositStage};
@@ -106,7 +106,7 @@ fn assign(
         None if !state.is_live => return Err(UnmatchedDepositError::Orphaned),
         None => {}
     }
-    check_text(&command.reason, "the reason must have 1 to 500 bytes")?;
+    check_text(&command.reason, REASON_WANTED)?;
     Ok(vec![UnmatchedDepositEvent::UnmatchedDepositAssigned(Box::new(UnmatchedDepositAssigned {
         deposit: state.deposit.clone(),
         revision: state.revision,
@@ -128,8 +128,8 @@ fn refund(
         None if !state.is_live => return Err(UnmatchedDepositError::Orphaned),
         None => {}
     }
-    check_text(&command.reason, "the reason must have 1 to 500 bytes")?;
-    check_text(&command.transaction, "the transaction must have 1 to 500 bytes")?;
+    check_text(&command.reason, REASON_WANTED)?;
+    check_text(&command.transaction, TRANSACTION_WANTED)?;
     if command.network_fee.as_ref().is_some_and(|fee| fee.asset() != &AssetId::native(&state.deposit.chain)) {
         return Err(UnmatchedDepositError::Invalid("the network fee must be in the chain's native coin"));
     }
@@ -152,5 +152,5 @@ fn decided(outcome: &Outcome) -> UnmatchedDepositError {
 }
 
 fn check_text(text: &str, what: &'static str) -> Result<(), UnmatchedDepositError> {
-    if (1..=TEXT_BYTES_MAX).contains(&text.len()) { Ok(()) } else { Err(UnmatchedDepositError::Invalid(what)) }
+    if is_text(text) { Ok(()) } else { Err(UnmatchedDepositError::Invalid(what)) }
 }

@@ -32,4 +32,11 @@ pub use state::{Outcome, UnmatchedDeposit, UnmatchedDepositState};
 pub const AGGREGATE_TYPE: &str = "deposit";
 
 /// The longest reason or transaction, in bytes.
-pub(crate) const TEXT_BYTES_MAX: usize = 500;
+const TEXT_BYTES_MAX: usize = 500;
+pub(crate) const REASON_WANTED: &str = "the reason must have 1 to 500 bytes, and no control characters";
+pub(crate) const TRANSACTION_WANTED: &str = "the transaction must have 1 to 500 bytes, and no control characters";
+
+/// Whether it can stand as the reason or transaction of a decision: others read it in their terminals.
+pub(crate) fn is_text(text: &str) -> bool {
+    (1..=TEXT_BYTES_MAX).contains(&text.len()) && !text.trim().is_empty() && !text.chars().any(char::is_control)
+}

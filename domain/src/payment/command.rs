@@ -80,6 +80,8 @@ pub struct UnmatchedMoney {
     pub revision: u64,
     /// How much of which asset.
     pub amount: Money,
+    /// The address that received it, in canonical text form.
+    pub address: String,
     /// The sender, where the chain names one.
     pub from: Option<String>,
     /// Where it stands.

@@ -153,10 +153,14 @@ fn restate(payment: &PaymentState, report: &DepositReport, known: Option<&Deposi
     events
 }
 
-/// Whether a deposit counts: a function of the report and of what was decided before, never of the order of reports.
+/// Whether a deposit counts: a function of the report and of what was decided before, never of the order of reports. A
+/// decision stays, whatever the chain does: what was sent back does not count because it now stands in an earlier block.
 fn disposition(payment: &PaymentState, report: &DepositReport, known: Option<&Deposit>) -> Disposition {
-    let is_assigned = known.is_some_and(|deposit| deposit.decision == Some(DepositDecision::Assigned));
-    if is_assigned && report.amount.asset() == &payment.terms.asset.id {
+    let decided = known.and_then(|deposit| Some((deposit.decision.as_ref()?, deposit.disposition)));
+    let is_assigned = matches!(decided, Some((DepositDecision::Assigned, _)));
+    if let Some((DepositDecision::Refunded { .. }, held)) = decided {
+        held
+    } else if is_assigned && report.amount.asset() == &payment.terms.asset.id {
         Disposition::Credit
     } else if report.amount.asset() != &payment.terms.asset.id {
         Disposition::Hold(HoldReason::WrongAsset)

@@ -6,31 +6,35 @@ use super::error::PaymentError;
 use super::event::{DepositAssigned, HeldDepositRefunded, PaymentEvent};
 use super::state::{Deposit, DepositDecision, DepositState, Disposition, PaymentState};
 use crate::chain::DepositKey;
-use crate::deposit::TEXT_BYTES_MAX;
+use crate::deposit::{REASON_WANTED, TRANSACTION_WANTED, is_text};
 use crate::money::AssetId;
 
 /// Credits a deposit. One that was assigned before is left alone.
 pub(super) fn assign(payment: &PaymentState, assign: AssignDeposit) -> Result<Vec<PaymentEvent>, PaymentError> {
     let known = payment.deposits.get(&assign.deposit);
     let was_unmatched = known.is_none();
-    let (revision, amount, from, block) = match (known, assign.unmatched) {
+    let (revision, amount, address, from, block) = match (known, assign.unmatched) {
         (Some(deposit), _) if deposit.decision == Some(DepositDecision::Assigned) => return Ok(Vec::new()),
         (Some(deposit), _) => {
             check_held(deposit)?;
-            (deposit.revision, deposit.amount.clone(), deposit.from.clone(), deposit.block.clone())
+            (deposit.revision, deposit.amount.clone(), None, deposit.from.clone(), deposit.block.clone())
         }
-        (None, Some(found)) => (found.revision, found.amount, found.from, found.block),
+        (None, Some(found)) => {
+            let elsewhere = Some(found.address).filter(|address| *address != payment.terms.address);
+            (found.revision, found.amount, elsewhere, found.from, found.block)
+        }
         (None, None) => return Err(PaymentError::DepositNotFound(assign.deposit)),
     };
     if amount.asset() != &payment.terms.asset.id {
         return Err(PaymentError::InvalidDecision("the deposit is of another asset than the payment asks for"));
     }
-    check_text(&assign.reason, "the reason must have 1 to 500 bytes")?;
+    check_text(&assign.reason, REASON_WANTED)?;
     Ok(vec![PaymentEvent::DepositAssigned(Box::new(DepositAssigned {
         deposit: assign.deposit,
         revision,
         merchant_id: payment.merchant_id,
         amount,
+        address,
         from,
         block,
         was_unmatched,
@@ -48,8 +52,8 @@ pub(super) fn refund(payment: &PaymentState, refund: RefundHeldDeposit) -> Resul
         return Ok(Vec::new());
     }
     check_held(deposit)?;
-    check_text(&refund.reason, "the reason must have 1 to 500 bytes")?;
-    check_text(&refund.transaction, "the transaction must have 1 to 500 bytes")?;
+    check_text(&refund.reason, REASON_WANTED)?;
+    check_text(&refund.transaction, TRANSACTION_WANTED)?;
     if refund.network_fee.as_ref().is_some_and(|fee| fee.asset() != &AssetId::native(&refund.deposit.chain)) {
         return Err(PaymentError::InvalidDecision("the network fee must be in the chain's native coin"));
     }
@@ -82,5 +86,5 @@ fn check_held(deposit: &Deposit) -> Result<(), PaymentError> {
 }
 
 fn check_text(text: &str, what: &'static str) -> Result<(), PaymentError> {
-    if (1..=TEXT_BYTES_MAX).contains(&text.len()) { Ok(()) } else { Err(PaymentError::InvalidDecision(what)) }
+    if is_text(text) { Ok(()) } else { Err(PaymentError::InvalidDecision(what)) }
 }

@@ -173,6 +173,9 @@ pub struct DepositAssigned {
     pub merchant_id: MerchantId,
     /// How much of the payment's asset.
     pub amount: Money,
+    /// The address that received it, where that is another than the payment's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
     /// The sender, where the chain names one.
     pub from: Option<String>,
     /// Where it stands.

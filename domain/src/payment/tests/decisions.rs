@@ -5,7 +5,7 @@ use crate::envelope::LedgerEvent;
 use crate::ledger::postings;
 use crate::money::AssetId;
 use crate::payment::PaymentCommand::{Cancel, Expire};
-use crate::payment::{DepositDecision, DepositState, PaymentError};
+use crate::payment::{DepositDecision, DepositState, PaymentCommand, PaymentError};
 
 fn held_late() -> Scenario {
     opened(hold_late).given([Expire { at: at(DEADLINE) }, deposit(1, 100).late().confirmed()]).stands("held")
@@ -69,6 +69,24 @@ fn a_held_deposit_that_was_sent_back_is_held_no_more() {
     );
     let scenario = scenario.when(deposit(1, 100).sent_back()).then(&[]);
     scenario.when(deposit(1, 100).assign()).refused(&PaymentError::DepositRefunded("0xsentback".to_owned()));
+}
+
+/// A reorganization can bring a late deposit into a block in time. What went back does not count for that.
+#[test]
+fn what_was_sent_back_stays_sent_back_when_it_comes_again_in_time() {
+    let scenario = held_late().given([deposit(1, 100).sent_back(), deposit(1, 100).revision(2).late().orphaned()]);
+    let scenario = scenario.when(deposit(1, 100).revision(3).confirmed());
+    scenario.then(&["DepositReincluded", "DepositConfirmed"]).stands("expired");
+}
+
+#[test]
+fn a_reason_is_one_line_of_text() {
+    for reason in ["", "  ", "a\nb", "\u{1b}[2Jx"] {
+        let PaymentCommand::AssignDeposit(mut assign) = deposit(1, 100).assign() else { unreachable!() };
+        assign.reason = reason.to_owned();
+        let wanted = PaymentError::InvalidDecision("the reason must have 1 to 500 bytes, and no control characters");
+        held_late().when(PaymentCommand::AssignDeposit(assign)).refused(&wanted);
+    }
 }
 
 #[test]

@@ -173,6 +173,7 @@ impl Report {
             unmatched: Some(UnmatchedMoney {
                 revision: report.revision,
                 amount: report.amount,
+                address: "0xolder".to_owned(),
                 from: report.from,
                 block: report.block,
             }),

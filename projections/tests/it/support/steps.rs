@@ -212,6 +212,7 @@ fn tell(book: &mut Book, id: DepositId) -> Option<PaymentId> {
     let unmatched = UnmatchedMoney {
         revision: state.revision,
         amount: state.amount,
+        address: state.address,
         from: state.from,
         block: state.block,
     };
