@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
+use std::time::Duration;
 
 use serde::Deserialize;
 use url::Url;
-use wopay_chain_watchers::Agreement;
+use wopay_chain_watchers::{Agreement, ByAddress};
 use wopay_domain::money::MAX_DECIMALS;
 use wopay_domain::{Asset, AssetId, ChainCatalog, ChainFamily, ChainName, ChainSpec};
 
@@ -44,6 +45,13 @@ pub(crate) struct ChainConfig {
     /// EVM without traces: how often the balances of open payments are compared with what was recorded, at most.
     #[serde(default = "default_balances_every_s")]
     pub(crate) balances_every_s: u32,
+    /// Solana: whether every block is read, or the addresses of payments are asked about.
+    #[serde(default)]
+    pub(crate) mode: WatchMode,
+    /// With `mode = "addresses"`: how often the addresses of open payments are asked about, at most. 5 without it.
+    pub(crate) addresses_every_s: Option<u32>,
+    /// With `mode = "addresses"`: so long after its payment was created an address is asked about. 30 without it.
+    pub(crate) addresses_days: Option<u32>,
     /// Above which amounts several endpoints must name the same hash for a deposit's block.
     pub(crate) agreement: Option<AgreementConfig>,
     /// Calls that each endpoint may be asked in an hour.
@@ -98,6 +106,17 @@ pub(crate) enum Traces {
     Debug,
     /// `trace_block`.
     Parity,
+}
+
+/// What is read of a Solana cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum WatchMode {
+    /// Every block.
+    #[default]
+    Blocks,
+    /// The transactions that mention addresses of payments, for small installations.
+    Addresses,
 }
 
 /// When a deposit is settled.
@@ -205,6 +224,7 @@ fn spec(name: &str, chain: &ChainConfig) -> Result<ChainSpec, ConfigError> {
     if chain.kind == ChainFamily::Solana && (chain.eip7708_block.is_some() || chain.traces != Traces::None) {
         return Err(invalid("`eip7708_block` and `traces` are settings of EVM chains".to_owned()));
     }
+    check_mode(chain).map_err(invalid)?;
     if chain.rpc.is_empty() {
         return Err(invalid("needs at least one endpoint in `rpc` or `rpc_env`".to_owned()));
     }
@@ -229,6 +249,41 @@ fn spec(name: &str, chain: &ChainConfig) -> Result<ChainSpec, ConfigError> {
         chain_id: chain.chain_id,
         required_confirmations: chain.finality.confirmations,
     })
+}
+
+/// Refuses a mode that the chain does not have, and settings of one that it is not in.
+fn check_mode(chain: &ChainConfig) -> Result<(), String> {
+    if chain.mode == WatchMode::Blocks {
+        return match (chain.addresses_every_s, chain.addresses_days) {
+            (None, None) => Ok(()),
+            _ => Err("`addresses_every_s` and `addresses_days` belong to `mode = \"addresses\"`".to_owned()),
+        };
+    }
+    if chain.kind == ChainFamily::Evm {
+        return Err("`mode = \"addresses\"` is for Solana: an EVM chain is read block by block".to_owned());
+    }
+    if !(1..=3600).contains(&chain.addresses_every_s.unwrap_or(1)) {
+        return Err("`addresses_every_s` lies between 1 and 3600".to_owned());
+    }
+    if !(1..=3650).contains(&chain.addresses_days.unwrap_or(1)) {
+        return Err("`addresses_days` lies between 1 and 3650".to_owned());
+    }
+    Ok(())
+}
+
+/// What the watcher needs of `mode`.
+pub(crate) fn by_address(chain: &ChainConfig) -> Option<ByAddress> {
+    let mut by_address = match chain.mode {
+        WatchMode::Blocks => return None,
+        WatchMode::Addresses => ByAddress::default(),
+    };
+    if let Some(seconds) = chain.addresses_every_s {
+        by_address.every = Duration::from_secs(u64::from(seconds));
+    }
+    if let Some(days) = chain.addresses_days {
+        by_address.kept_for = Duration::from_secs(u64::from(days).saturating_mul(24 * 60 * 60));
+    }
+    Some(by_address)
 }
 
 /// Refuses an agreement that names what the chain does not have, or asks for one endpoint's agreement with itself.

@@ -41,7 +41,7 @@ const KEYS: [(&[&str], Kind); 18] = [
     (&["chains"], Kind::Toml),
 ];
 
-const CHAIN_KEYS: [(&str, Kind); 18] = [
+const CHAIN_KEYS: [(&str, Kind); 21] = [
     ("preset", Kind::Text),
     ("genesis_hash", Kind::Text),
     ("kind", Kind::Text),
@@ -55,6 +55,9 @@ const CHAIN_KEYS: [(&str, Kind); 18] = [
     ("eip7708_block", Kind::Toml),
     ("traces", Kind::Text),
     ("balances_every_s", Kind::Toml),
+    ("mode", Kind::Text),
+    ("addresses_every_s", Kind::Toml),
+    ("addresses_days", Kind::Toml),
     ("agreement", Kind::Toml),
     ("budget_per_hour", Kind::Toml),
     ("head_age_max_s", Kind::Toml),

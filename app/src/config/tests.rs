@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use super::load::load;
-use super::{ConfigError, Environment, Loaded};
+use super::{ConfigError, Environment, Loaded, by_address};
 
 /// The example of the design, with a key that arrives by variable.
 const EXAMPLE: &str = r#"
@@ -106,6 +106,29 @@ fn solana_is_told_by_its_genesis_and_stands_once() {
 }
 
 #[test]
+fn a_small_installation_asks_about_addresses() {
+    let read = |lines: &str, variables: &[(&str, &str)]| {
+        let text = EXAMPLE.replace("kind = \"solana\"\n", &format!("kind = \"solana\"\n{lines}\n"));
+        let variables = [&[("ETH_RPC_B", "https://node.example/b")], variables].concat();
+        load_text(&text, &variables).map(|loaded| by_address(&loaded.config.chains["solana"]))
+    };
+    assert_eq!(read("", &[]).unwrap(), None);
+    let usual = read("mode = \"addresses\"", &[]).unwrap().unwrap();
+    assert_eq!((usual.every.as_secs(), usual.kept_for.as_secs()), (5, 30 * 24 * 60 * 60));
+    let set = [("WOPAY_CHAINS_SOLANA_MODE", "addresses"), ("WOPAY_CHAINS_SOLANA_ADDRESSES_DAYS", "7")];
+    let other = read("addresses_every_s = 20", &set).unwrap().unwrap();
+    assert_eq!((other.every.as_secs(), other.kept_for.as_secs()), (20, 7 * 24 * 60 * 60));
+    for (lines, expected) in [
+        ("addresses_days = 7", "belong to `mode = \"addresses\"`"),
+        ("mode = \"addresses\"\naddresses_every_s = 0", "`addresses_every_s` lies between"),
+        ("mode = \"addresses\"\naddresses_days = 4000", "`addresses_days` lies between"),
+    ] {
+        let error = whole_error(&read(lines, &[]).unwrap_err());
+        assert!(error.contains("solana") && error.contains(expected), "{error}");
+    }
+}
+
+#[test]
 fn without_a_file_there_are_defaults() {
     let loaded = load_text("", &[]).unwrap();
     assert_eq!(loaded.config.environment, Environment::Development);
@@ -192,6 +215,8 @@ fn mistakes_are_named() {
         (format!("{}{}", chain(endpoint), chain(endpoint).replace("[chains.x]", "[chains.y]")), "`chain_id` 1 of x"),
         (chain(&format!("{endpoint}\nfinality = {{ mode = \"tag\", tag = \"safe\" }}")), "unknown variant `safe`"),
         (chain(&format!("{endpoint}\npoll_interval_ms = 1")), "`poll_interval_ms` lies between"),
+        (chain(&format!("{endpoint}\nmode = \"addresses\"")), "is for Solana: an EVM chain is read block by block"),
+        (chain(&format!("{endpoint}\nmode = \"slots\"")), "unknown variant `slots`"),
         (token("0x12", "USDT"), "40 hex digits"),
         (token(zero, "x"), "stands twice"),
         (token(zero, "MUCH-TOO-LONG"), "1 to 10"),

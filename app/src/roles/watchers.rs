@@ -16,7 +16,7 @@ use wopay_domain::{ChainCatalog, ChainName, ChainSpec};
 
 use super::Parts;
 use crate::chain_tables::{ChainTables, complete_genesis};
-use crate::config::{ChainConfig, FinalityMode, TraceSetting, agreement};
+use crate::config::{ChainConfig, FinalityMode, TraceSetting, agreement, by_address};
 use crate::context::Context;
 use crate::readiness::{Checks, WatchedChains};
 
@@ -158,6 +158,7 @@ pub(crate) fn watcher_config(spec: &ChainSpec, chain: &ChainConfig) -> WatcherCo
         },
         balances_every: Duration::from_secs(u64::from(chain.balances_every_s)),
     };
+    config.by_address = by_address(chain);
     config.agreement = agreement(spec, chain);
     config.rpc_options.budget_per_hour = chain.budget_per_hour.map(NonZeroU64::get);
     config.rpc_options.head_age_max = Duration::from_secs(u64::from(chain.head_age_max_s));

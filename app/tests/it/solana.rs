@@ -17,9 +17,13 @@ const PAYMENTS_A_KILL: u32 = 3;
 /// Until all is settled after the last start.
 const SETTLED_WITHIN: Duration = Duration::from_secs(120);
 
+/// How the cluster is watched.
+const BLOCKS: &str = "mode = \"blocks\"";
+const ADDRESSES: &str = "mode = \"addresses\"\naddresses_every_s = 1";
+
 type SolanaShop = Shop<Surfpool, SplToken>;
 
-async fn open() -> SolanaShop {
+async fn open(mode: &str) -> SolanaShop {
     let network = surfpool().await;
     let usdc = network.mint(6, TokenProgram::Token).await;
     let table = format!(
@@ -30,6 +34,7 @@ rpc = ["{}"]
 finality = {{ confirmations = 1 }}
 native = {{ symbol = "SOL", decimals = 9 }}
 poll_interval_ms = 50
+{mode}
 [[chains.solana.tokens]]
 symbol = "USDC"
 mint = "{}"
@@ -50,7 +55,7 @@ fn id_and_address(payment: &Value) -> (String, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sol_and_a_token_are_paid_and_told() {
-    let shop = open().await;
+    let shop = open(BLOCKS).await;
     let (in_sol, in_usdc) =
         (shop.create("SOL-1", "1.5", "SOL", 3600).await, shop.create("USDC-1", "20.25", "USDC", 3600).await);
     let (sol, sol_address) = id_and_address(&in_sol);
@@ -96,7 +101,7 @@ async fn sol_and_a_token_are_paid_and_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_cluster_and_its_mints_are_checked() {
-    let shop = open().await;
+    let shop = open(ADDRESSES).await;
     let reports = shop.gateway.run_json(&["chains", "check", "--json"]);
     let endpoint = &reports[0]["endpoints"][0];
     assert_eq!(endpoint["genesis_hash"], shop.chain.genesis_hash().await);
@@ -120,7 +125,16 @@ struct Paid {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kills_lose_nothing_and_double_nothing() {
-    let mut shop = open().await;
+    kill_while_money_comes(BLOCKS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_lose_nothing_and_double_nothing_where_addresses_are_asked_about() {
+    kill_while_money_comes(ADDRESSES).await;
+}
+
+async fn kill_while_money_comes(mode: &str) {
+    let mut shop = open(mode).await;
     let seed = u64::from(std::process::id());
     println!("seed {seed}");
     let mut random = rand::rngs::StdRng::seed_from_u64(seed);
@@ -161,6 +175,15 @@ async fn kills_lose_nothing_and_double_nothing() {
     };
     eventually("a webhook for every payment", SETTLED_WITHIN, async || {
         paid.keys().all(|id| told().contains_key(id)).then_some(())
+    })
+    .await;
+    // Who is told and what is shown follow the ledger each at its own pace.
+    eventually("every payment to be shown", SETTLED_WITHIN, async || {
+        let open: i64 = sqlx::query_scalar("SELECT count(*) FROM payments WHERE status <> 'completed'")
+            .fetch_one(&shop.database.pool)
+            .await
+            .unwrap();
+        (open == 0).then_some(())
     })
     .await;
     assert_eq!(shop.gateway.stop().await, 0);
