@@ -5,6 +5,7 @@ mod audit;
 mod authentication;
 mod books;
 mod create;
+mod deposits;
 mod edge;
 mod feed;
 mod fuzz;
