@@ -202,7 +202,7 @@ pub struct ByAddress {
 
 impl Default for ByAddress {
     fn default() -> Self {
-        Self { every: Duration::from_secs(5), kept_for: Duration::from_secs(30 * 24 * 60 * 60), page: 1000 }
+        Self { every: Duration::from_secs(15), kept_for: Duration::from_secs(30 * 24 * 60 * 60), page: 1000 }
     }
 }
 

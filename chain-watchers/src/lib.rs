@@ -5,7 +5,8 @@
 //!
 //! What it promises:
 //! - **No block is skipped.** A block that cannot be read holds the chain up until it can. After an outage every block
-//!   in between is processed.
+//!   in between is processed. (Of a Solana cluster that is followed by addresses: none of the transactions that mention
+//!   them.)
 //! - **A reorganization is walked back to the common ancestor**, its deposits are reported as orphaned, newest first, and
 //!   the new branch is processed like any other. One that is deeper than the window stops the chain, loudly.
 //! - **A report is written with its cause and repeated until the ledger shows it**; its revision grows with every report

@@ -48,7 +48,7 @@ pub(crate) struct ChainConfig {
     /// Solana: whether every block is read, or the addresses of payments are asked about.
     #[serde(default)]
     pub(crate) mode: WatchMode,
-    /// With `mode = "addresses"`: how often the addresses of open payments are asked about, at most. 5 without it.
+    /// With `mode = "addresses"`: how often the addresses of open payments are asked about, at most. 15 without it.
     pub(crate) addresses_every_s: Option<u32>,
     /// With `mode = "addresses"`: so long after its payment was created an address is asked about. 30 without it.
     pub(crate) addresses_days: Option<u32>,

@@ -19,7 +19,9 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use url::Url;
 
-pub(crate) use chains::{ChainConfig, Chains, FinalityMode, Traces as TraceSetting, agreement, by_address, canonical_token};
+pub(crate) use chains::{
+    ChainConfig, Chains, FinalityMode, Traces as TraceSetting, agreement, by_address, canonical_token,
+};
 pub(crate) use error::ConfigError;
 pub(crate) use load::{Loaded, Source};
 

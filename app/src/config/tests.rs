@@ -114,7 +114,7 @@ fn a_small_installation_asks_about_addresses() {
     };
     assert_eq!(read("", &[]).unwrap(), None);
     let usual = read("mode = \"addresses\"", &[]).unwrap().unwrap();
-    assert_eq!((usual.every.as_secs(), usual.kept_for.as_secs()), (5, 30 * 24 * 60 * 60));
+    assert_eq!((usual.every.as_secs(), usual.kept_for.as_secs()), (15, 30 * 24 * 60 * 60));
     let set = [("WOPAY_CHAINS_SOLANA_MODE", "addresses"), ("WOPAY_CHAINS_SOLANA_ADDRESSES_DAYS", "7")];
     let other = read("addresses_every_s = 20", &set).unwrap().unwrap();
     assert_eq!((other.every.as_secs(), other.kept_for.as_secs()), (20, 7 * 24 * 60 * 60));
