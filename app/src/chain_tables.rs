@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use metrics::gauge;
 use tokio_util::sync::CancellationToken;
-use wopay_commands::LiveCatalog;
+use wopay_commands::{Ledger, LiveCatalog};
 use wopay_domain::catalog::Unserved;
 use wopay_domain::chains::AcceptedChain;
 use wopay_domain::{ChainFamily, ChainName, ChainSpec};
@@ -50,12 +50,12 @@ impl ChainTables {
     }
 
     /// Looks for the tables of added chains until the token is cancelled.
-    pub(crate) async fn follow(self, catalog: LiveCatalog, token: CancellationToken) {
+    pub(crate) async fn follow(self, catalog: LiveCatalog, ledger: Ledger, token: CancellationToken) {
         let mut changes = catalog.subscribe();
         loop {
             changes.mark_unchanged();
             let look = async {
-                self.look(&catalog).await;
+                self.look(&catalog, &ledger).await;
                 if self.unserved().is_empty() {
                     // The catalogue is ours too, so its end is not seen here.
                     let _ = changes.changed().await;
@@ -70,27 +70,51 @@ impl ChainTables {
     }
 
     /// Takes the tables of chains that were added, as far as the configuration has them by now.
-    pub(crate) async fn look(&self, catalog: &LiveCatalog) {
+    pub(crate) async fn look(&self, catalog: &LiveCatalog, ledger: &Ledger) {
         let now = catalog.current();
         let mut unserved = BTreeMap::new();
         if !now.unserved().is_empty() {
             let read = self.read().await;
             for (name, chain) in now.unserved() {
-                match read.as_ref().map_err(Clone::clone).and_then(|loaded| self.fit(name, chain, loaded)) {
-                    Ok((table, spec)) => {
-                        tracing::info!(chain = %name, "took the table of a chain that was added");
-                        let mut tables = self.0.tables.write().unwrap_or_else(PoisonError::into_inner);
-                        tables.insert(name.to_string(), table);
-                        drop(tables);
-                        catalog.configure(spec);
-                    }
-                    Err(reason) => {
-                        unserved.insert(name.clone(), reason);
-                    }
+                let taken = match &read {
+                    Ok(loaded) => self.take(name, chain, loaded, catalog, ledger).await,
+                    Err(reason) => Err(reason.clone()),
+                };
+                if let Err(reason) = taken {
+                    unserved.insert(name.clone(), reason);
                 }
             }
         }
         self.show(unserved);
+    }
+
+    /// Takes one chain's table, or says why not.
+    async fn take(
+        &self,
+        name: &ChainName,
+        chain: &Unserved,
+        loaded: &Loaded,
+        catalog: &LiveCatalog,
+        ledger: &Ledger,
+    ) -> Result<(), String> {
+        let (table, spec) = self.fit(name, chain, loaded)?;
+        // Who sees the chain in the catalogue looks for its table.
+        let before = self.put(name, Some(table));
+        if let Err(error) = catalog.configure(ledger, spec).await {
+            self.put(name, before);
+            return Err(format!("it was added at run time, and {error}"));
+        }
+        tracing::info!(chain = %name, "took the table of a chain that was added");
+        Ok(())
+    }
+
+    /// Puts a chain's table in place of the one there was, if any, which is returned.
+    fn put(&self, name: &ChainName, table: Option<ChainConfig>) -> Option<ChainConfig> {
+        let mut tables = self.0.tables.write().unwrap_or_else(PoisonError::into_inner);
+        match table {
+            Some(table) => tables.insert(name.to_string(), table),
+            None => tables.remove(name.as_str()),
+        }
     }
 
     /// The configuration as it is now, or in words why it cannot be read.
@@ -164,40 +188,47 @@ mod tests {
 
     use std::path::Path;
 
-    use wopay_domain::catalog::Watched;
-    use wopay_domain::chains::Chain;
-    use wopay_domain::{ChainCatalog, Timestamp};
+    use wopay_commands::LedgerOptions;
+    use wopay_domain::chains::{AddChain, AddToken, ChainCommand};
+    use wopay_domain::{Asset, AssetId, Metadata, Timestamp};
+    use wopay_eventbus::AppendSignal;
+    use wopay_testkit::TestDatabase;
 
     use super::*;
 
     const TABLE: &str = "kind = \"evm\"\nchain_id = 56\nrpc = [\"http://127.0.0.1:1\"]\n\
                          native = { symbol = \"BNB\", decimals = 18 }\n";
 
-    /// A catalogue to which `bsc` was added as the chain with this id, and the tables of a process without it.
-    fn added(file: &Path, chain_id: u64) -> (LiveCatalog, ChainTables) {
-        let accepted = AcceptedChain {
+    /// A ledger to which `bsc` was added as the chain with this id, and the tables of a process without it.
+    async fn added(file: &Path, chain_id: u64) -> (TestDatabase, Ledger, LiveCatalog, ChainTables) {
+        let database = wopay_testkit::database().await;
+        let ledger = Ledger::start(database.pool.clone(), AppendSignal::new(), LedgerOptions::default());
+        let chain: ChainName = "bsc".parse().unwrap();
+        let add = AddChain {
             family: ChainFamily::Evm,
             chain_id: Some(chain_id),
             genesis_hash: None,
             required_confirmations: 12,
-            assets: Vec::new(),
+            assets: vec![Asset { id: AssetId::native(&chain), symbol: "BNB".to_owned(), decimals: 18 }],
+            reason: None,
             at: Timestamp::UNIX_EPOCH,
+            chain,
         };
-        let chain = Chain { accepted: Some(accepted), ..Chain::default() };
-        let changes = BTreeMap::from([("bsc".parse().unwrap(), chain)]);
-        let catalog = ChainCatalog::default().with_changes(&changes, &Watched::default()).unwrap();
+        ledger.execute_chain(ChainCommand::Add(add), &Metadata::system("test")).await.unwrap();
+        let catalog = LiveCatalog::new(Arc::default());
+        catalog.refresh(&ledger).await.unwrap();
         let tables = ChainTables::new(Source::new(Some(file.to_path_buf())), Chains::default());
-        (LiveCatalog::new(Arc::new(catalog)), tables)
+        (database, ledger, catalog, tables)
     }
 
     #[tokio::test]
     async fn a_table_is_taken_once_it_is_there_and_the_chain_that_was_added() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let (catalog, tables) = added(file.path(), 56);
+        let (_database, ledger, catalog, tables) = added(file.path(), 56).await;
         let bsc: ChainName = "bsc".parse().unwrap();
         let because = async |text: String| {
             std::fs::write(file.path(), text).unwrap();
-            tables.look(&catalog).await;
+            tables.look(&catalog, &ledger).await;
             tables.unserved().remove(&bsc)
         };
         let reason = because(String::new()).await.unwrap();
@@ -206,6 +237,14 @@ mod tests {
         assert!(reason.contains("not valid TOML"), "{reason}");
         let reason = because(format!("[chains.bsc]\n{}", TABLE.replace("56", "97"))).await.unwrap();
         assert!(reason.contains("chain id 97") && reason.contains("chain id 56"), "{reason}");
+        // A token that was added by itself has the decimals of the ledger.
+        let contract = "0x55d398326f99059ff775485246999027b3197955";
+        let token = Asset { id: AssetId::token(&bsc, contract).unwrap(), symbol: "USDT".to_owned(), decimals: 18 };
+        let add = AddToken { chain: bsc.clone(), token, configured: Vec::new(), at: Timestamp::UNIX_EPOCH };
+        ledger.execute_chain(ChainCommand::AddToken(add), &Metadata::system("test")).await.unwrap();
+        let token = format!("tokens = [{{ symbol = \"USDT\", contract = \"{contract}\", decimals = 6 }}]\n");
+        let reason = because(format!("[chains.bsc]\n{TABLE}{token}")).await.unwrap();
+        assert!(reason.contains("6 decimals in the configuration and 18"), "{reason}");
         assert!(tables.get(&bsc).is_none() && catalog.configured().get("bsc").is_none());
         assert_eq!(because(format!("[chains.bsc]\n{TABLE}")).await, None);
         assert!(tables.get(&bsc).is_some() && catalog.configured().get("bsc").is_some());
@@ -235,10 +274,10 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), format!("[chains.bnb]\n{TABLE}")).unwrap();
         let started = Source::new(Some(file.path().to_path_buf())).load().unwrap();
-        let (catalog, tables) = added(file.path(), 56);
+        let (_database, ledger, catalog, tables) = added(file.path(), 56).await;
         *tables.0.tables.write().unwrap() = started.config.chains;
         std::fs::write(file.path(), format!("[chains.bsc]\n{TABLE}")).unwrap();
-        tables.look(&catalog).await;
+        tables.look(&catalog, &ledger).await;
         let reasons = tables.unserved();
         assert!(reasons.values().all(|reason| reason.contains("as bnb")) && reasons.len() == 1, "{reasons:?}");
     }

@@ -127,11 +127,16 @@ impl LiveCatalog {
         Arc::clone(&self.configured.borrow())
     }
 
-    /// Takes a chain that the configuration has by now, in place of one of the same name. [`follow`](Self::follow) compares
-    /// it with the ledger.
-    pub fn configure(&self, chain: ChainSpec) {
+    /// Takes a chain that the configuration has by now, in place of one of the same name.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read, or contradicts the chain; then it is not taken, and all stays as it is.
+    pub async fn configure(&self, ledger: &Ledger, chain: ChainSpec) -> Result<(), CatalogError> {
+        let with_chain = ChainCatalog::clone(&self.configured()).with(chain.clone());
+        ledger.catalog(&with_chain).await?;
         self.configured.send_modify(|configured| *configured = Arc::new(ChainCatalog::clone(configured).with(chain)));
         self.changed.notify_one();
+        Ok(())
     }
 
     /// As it is now.

@@ -163,9 +163,12 @@ async fn start_catalog(roles: &[Role], context: &Context, parts: &mut Parts, che
     }
     if roles.iter().any(|role| matches!(role, Role::Api | Role::Watchers)) {
         let tables = context.tables.clone();
-        tables.look(&context.catalog).await;
+        tables.look(&context.catalog, &context.ledger).await;
         checks.added_chains(tables.clone());
-        parts.spawn("tables of added chains", tables.follow(context.catalog.clone(), parts.token()));
+        parts.spawn(
+            "tables of added chains",
+            tables.follow(context.catalog.clone(), context.ledger.clone(), parts.token()),
+        );
     }
     let catalog = context.catalog.clone();
     parts.spawn("chain catalogue", catalog.clone().follow(context.ledger.clone(), parts.token()));

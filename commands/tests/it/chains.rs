@@ -107,10 +107,17 @@ async fn a_chain_that_is_added_is_open_once_it_is_configured_and_watched() {
     });
     elsewhere.execute_chain(command.clone(), &metadata()).await.unwrap();
     until(&catalog, "the chain, without a table", |now| now.unserved().contains_key(&chain())).await;
-    catalog.configure(ChainSpec { chain_id: Some(2), ..spec.clone() });
+    catalog.configure(&elsewhere, ChainSpec { chain_id: Some(2), ..spec.clone() }).await.unwrap();
     until(&catalog, "another chain's table", |now| now.unserved().values().any(|it| it.differs.is_some())).await;
     assert!(catalog.current().get("ethereum").is_none(), "no payments on it");
-    catalog.configure(spec);
+    // A token that was added meanwhile has the decimals of the ledger, or the chain is not taken.
+    let usdt = asset();
+    add(&elsewhere, usdt.clone()).await.unwrap();
+    let mut contradicting = spec.clone();
+    contradicting.assets.push(Asset { decimals: 18, ..usdt });
+    let refused = catalog.configure(&elsewhere, contradicting).await.unwrap_err();
+    assert!(matches!(refused, CatalogError::Differs(_)), "{refused}");
+    catalog.configure(&elsewhere, spec).await.unwrap();
     until(&catalog, "the chain, not watched yet", |now| now.closed(&chain(), &native) == Some(Closed::NotWatched))
         .await;
     // The watcher's first cursor: nobody is told of it.
@@ -119,6 +126,7 @@ async fn a_chain_that_is_added_is_open_once_it_is_configured_and_watched() {
         .execute(&database.pool)
         .await
         .unwrap();
+    note_watched(&database.pool, &asset().id).await;
     until(&catalog, "the chain to be open", |now| now.get("ethereum").is_some() && !now.awaits_watchers()).await;
     assert_eq!(catalog.current().closed(&chain(), &native), None);
     let again = elsewhere.execute_chain(command, &metadata()).await.unwrap_err();
