@@ -7,7 +7,7 @@ use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use serde_json::{Value, json};
 use wopay_chain_watchers::{OutboxSignal, SightingKind, find_sighting, take_up};
-use wopay_domain::deposit::{AssignUnmatched, RefundUnmatched};
+use wopay_domain::deposit::{AssignUnmatched, RefundUnmatched, is_decision_text};
 use wopay_domain::payment::{AssignDeposit, PaymentCommand, PaymentState, RefundHeldDeposit};
 use wopay_domain::{AssetId, ChainCatalog, ChainFamily, DepositId, DepositKey, Money, PaymentId};
 use wopay_projections::MinorTotal;
@@ -24,7 +24,7 @@ const PAGE: u16 = 1_000;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Show money that counts for no payment, newest first, and the sums of dust.
+    /// Show money that counts for no payment, newest first, and the sums of what is in no book (dust, unknown tokens).
     List {
         /// Only what is held at a payment: late, after a cancellation, of another asset.
         #[arg(long, conflicts_with_all = ["unmatched", "dust", "state"])]
@@ -39,8 +39,8 @@ pub(super) enum Command {
         #[arg(long)]
         state: Option<String>,
         /// The most rows to show.
-        #[arg(long, default_value_t = 100)]
-        limit: usize,
+        #[arg(long, default_value = "100", value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
         /// Print as JSON.
         #[arg(long)]
         json: bool,
@@ -79,9 +79,13 @@ pub(super) enum Command {
 
 impl Command {
     pub(super) async fn run(self, loaded: Loaded) -> anyhow::Result<()> {
-        let catalog = loaded.catalog.clone();
+        let configured = loaded.catalog.clone();
         let administration = Administration::open(loaded).await?;
-        let done = self.execute(&administration, &catalog).await;
+        // Tokens that were added at run time are known, too.
+        let done = match administration.ledger.catalog(&configured).await {
+            Ok(catalog) => self.execute(&administration, &catalog).await,
+            Err(error) => Err(error.into()),
+        };
         administration.close().await;
         done
     }
@@ -121,7 +125,11 @@ fn states(held: bool, unmatched: bool, dust: bool, state: Option<&str>) -> anyho
         (true, _, _) => vec![DepositState::Held],
         (_, true, _) => vec![DepositState::Unmatched],
         (_, _, true) => vec![DepositState::Dust, DepositState::UnknownToken],
-        (false, false, false) => Vec::new(),
+        // What is in no book is summed below; its rows would hide those that wait for a decision.
+        (false, false, false) => {
+            let in_no_book = [DepositState::Dust, DepositState::UnknownToken];
+            DepositState::ALL.into_iter().filter(|state| !in_no_book.contains(state)).collect()
+        }
     })
 }
 
@@ -142,10 +150,16 @@ async fn assign(
         let command = PaymentCommand::AssignDeposit(Box::new(assign));
         return Ok(ledger.execute_payment(payment, command, &operator::metadata()).await?.state);
     }
-    let decision = Decision { asset: Some(&state.terms.asset.id), what: "assigned to its own payment or refunded" };
-    match becomes_unmatched(administration, catalog, deposit, &decision).await? {
-        None => {}
-        Some(holder) => bail!("the deposit is held by payment {holder}: it can only be {}", decision.what),
+    let decision = Decision { asset: Some(&state.terms.asset.id), what: "assigned", reason };
+    if let Some(holder) = becomes_unmatched(administration, catalog, deposit, &decision).await? {
+        let held = ledger.payment(holder).await.context("the payment cannot be read")?;
+        let is_of_its_asset = held.is_some_and(|(held, _)| {
+            held.deposits.get(deposit).is_some_and(|known| known.amount.asset() == &held.terms.asset.id)
+        });
+        match is_of_its_asset {
+            true => bail!("the deposit is held by payment {holder}: it can only be assigned to that one, or refunded"),
+            false => bail!("the deposit is held by payment {holder}, which asks for another asset: it can only be refunded"),
+        }
     }
     let assign = AssignUnmatched { payment_id: payment, reason: reason.to_owned(), at };
     Ok(ledger.assign_unmatched(DepositId::of(deposit), assign, &operator::metadata()).await?.state)
@@ -168,7 +182,7 @@ async fn refund_deposit(
     let at = Utc::now().trunc_subsecs(6);
     let (transaction, network_fee, reason) =
         (refund.transaction.clone(), refund.network_fee.clone(), refund.reason.to_owned());
-    let decision = Decision { asset: None, what: "refunded" };
+    let decision = Decision { asset: None, what: "refunded", reason: &reason };
     match becomes_unmatched(administration, catalog, deposit, &decision).await? {
         None => {
             let refund = RefundUnmatched { transaction, network_fee, reason, at };
@@ -188,6 +202,7 @@ struct Decision<'a> {
     /// The asset that it must be.
     asset: Option<&'a AssetId>,
     what: &'static str,
+    reason: &'a str,
 }
 
 /// Sees to it that the ledger knows the deposit as nobody's, taking it up if it was dust. Otherwise the payment that has it.
@@ -216,6 +231,10 @@ async fn becomes_unmatched(
     }
     if decision.asset.is_some_and(|asset| asset != &sighting.asset) {
         bail!("the deposit is of {}, the payment asks for another asset", sighting.asset);
+    }
+    // It cannot be taken back to where it was.
+    if !is_decision_text(decision.reason) {
+        bail!("the reason must have 1 to 500 bytes, and no control characters");
     }
     // A running outbox finds the report by itself; it is said here at once.
     let told = take_up(&administration.pool, deposit, &OutboxSignal::default()).await?;
@@ -246,9 +265,10 @@ fn native(catalog: &ChainCatalog, deposit: &DepositKey, amount: &str) -> anyhow:
 async fn list(
     administration: &Administration,
     states: Vec<DepositState>,
-    limit: usize,
+    limit: u32,
     json: bool,
 ) -> anyhow::Result<String> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let pool = &administration.pool;
     let filter = DepositFilter { states, ..DepositFilter::default() };
     let (mut shown, mut after) = (Vec::new(), None);
@@ -256,13 +276,18 @@ async fn list(
         let page = deposits::list(pool, &filter, after.as_ref(), PAGE).await.context("the list cannot be read")?;
         shown.extend(page.items);
         match page.next {
-            Some(next) if shown.len() < limit => after = Some(next),
+            Some(next) if shown.len() <= limit => after = Some(next),
             _ => break,
         }
     }
+    let has_more = shown.len() > limit;
     shown.truncate(limit);
     let sums = deposits::dust(pool).await.context("the sums cannot be read")?;
-    Ok(if json { list_json(&shown, &sums.value, sums.as_of_position) } else { list_table(&shown, &sums.value) })
+    Ok(if json {
+        list_json(&shown, has_more, &sums.value, sums.as_of_position)
+    } else {
+        list_table(&shown, has_more, &sums.value)
+    })
 }
 
 fn amount(asset: &AssetId, symbol: Option<&str>, decimals: Option<u8>, minor: MinorTotal) -> String {
@@ -273,7 +298,7 @@ fn amount(asset: &AssetId, symbol: Option<&str>, decimals: Option<u8>, minor: Mi
     }
 }
 
-fn list_table(shown: &[OddDeposit], sums: &[DustSum]) -> String {
+fn list_table(shown: &[OddDeposit], has_more: bool, sums: &[DustSum]) -> String {
     let mut text = if shown.is_empty() {
         "There is none.".to_owned()
     } else {
@@ -306,6 +331,9 @@ fn list_table(shown: &[OddDeposit], sums: &[DustSum]) -> String {
         }
         table.trim_fmt()
     };
+    if has_more {
+        text.push_str(&format!("\n… and more: --limit {}", shown.len().saturating_mul(10)));
+    }
     for sum in sums {
         let total = amount(&sum.asset, sum.symbol.as_deref(), sum.decimals, sum.amount);
         text.push_str(&format!("\nIn no book: {} {} deposits, {total}", sum.count, sum.state.as_str()));
@@ -313,7 +341,7 @@ fn list_table(shown: &[OddDeposit], sums: &[DustSum]) -> String {
     text
 }
 
-fn list_json(shown: &[OddDeposit], sums: &[DustSum], as_of_position: i64) -> String {
+fn list_json(shown: &[OddDeposit], has_more: bool, sums: &[DustSum], as_of_position: i64) -> String {
     let deposits: Vec<Value> = shown
         .iter()
         .map(|it| {
@@ -350,7 +378,7 @@ fn list_json(shown: &[OddDeposit], sums: &[DustSum], as_of_position: i64) -> Str
             })
         })
         .collect();
-    json!({ "deposits": deposits, "in_no_book": sums, "as_of_position": as_of_position }).to_string()
+    json!({ "deposits": deposits, "has_more": has_more, "in_no_book": sums, "as_of_position": as_of_position }).to_string()
 }
 
 fn assigned(deposit: &DepositKey, payment: &PaymentState, json: bool) -> String {

@@ -7,7 +7,7 @@ use super::event::{
     UnmatchedDepositRefunded,
 };
 use super::state::{Outcome, UnmatchedDeposit, UnmatchedDepositState};
-use super::{REASON_WANTED, TRANSACTION_WANTED, is_text};
+use super::{REASON_WANTED, TRANSACTION_WANTED, is_decision_text};
 use crate::chain::BlockRef;
 use crate::money::{AssetId, Money};
 use crate::payment::{DepositReport, DepositStage};
@@ -152,5 +152,5 @@ fn decided(outcome: &Outcome) -> UnmatchedDepositError {
 }
 
 fn check_text(text: &str, what: &'static str) -> Result<(), UnmatchedDepositError> {
-    if is_text(text) { Ok(()) } else { Err(UnmatchedDepositError::Invalid(what)) }
+    if is_decision_text(text) { Ok(()) } else { Err(UnmatchedDepositError::Invalid(what)) }
 }

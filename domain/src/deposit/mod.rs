@@ -37,6 +37,7 @@ pub(crate) const REASON_WANTED: &str = "the reason must have 1 to 500 bytes, and
 pub(crate) const TRANSACTION_WANTED: &str = "the transaction must have 1 to 500 bytes, and no control characters";
 
 /// Whether it can stand as the reason or transaction of a decision: others read it in their terminals.
-pub(crate) fn is_text(text: &str) -> bool {
+#[must_use]
+pub fn is_decision_text(text: &str) -> bool {
     (1..=TEXT_BYTES_MAX).contains(&text.len()) && !text.trim().is_empty() && !text.chars().any(char::is_control)
 }

@@ -6,7 +6,7 @@ use super::error::PaymentError;
 use super::event::{DepositAssigned, HeldDepositRefunded, PaymentEvent};
 use super::state::{Deposit, DepositDecision, DepositState, Disposition, PaymentState};
 use crate::chain::DepositKey;
-use crate::deposit::{REASON_WANTED, TRANSACTION_WANTED, is_text};
+use crate::deposit::{REASON_WANTED, TRANSACTION_WANTED, is_decision_text};
 use crate::money::AssetId;
 
 /// Credits a deposit. One that was assigned before is left alone.
@@ -86,5 +86,5 @@ fn check_held(deposit: &Deposit) -> Result<(), PaymentError> {
 }
 
 fn check_text(text: &str, what: &'static str) -> Result<(), PaymentError> {
-    if is_text(text) { Ok(()) } else { Err(PaymentError::InvalidDecision(what)) }
+    if is_decision_text(text) { Ok(()) } else { Err(PaymentError::InvalidDecision(what)) }
 }
