@@ -4,8 +4,9 @@ use std::fs::File;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use solana_client::nonblocking::rpc_client::RpcClient;
+use solana_client::rpc_request::RpcRequest;
 use solana_commitment_config::CommitmentConfig;
 use solana_instruction::Instruction;
 use solana_keypair::Keypair;
@@ -26,6 +27,8 @@ use crate::tools::surfpool_binary;
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const CONFIRMED_WITHIN: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(2);
+/// Of an account of a token without extensions.
+const TOKEN_ACCOUNT_BYTES: usize = 165;
 
 /// Slots of a test network, in milliseconds: what is sent is final (31 blocks later) within a second.
 pub const SLOT_MS: u64 = 20;
@@ -186,6 +189,26 @@ impl Surfpool {
         self.send(&ready, &[]).await;
         let transfer = token::transfer_checked(&id, &from, &address, &to, &payer, &[], minor, mint.decimals).unwrap();
         self.send(&[transfer], &[]).await
+    }
+
+    /// Pays a token into a new account of the owner that is not its associated one. Returns the account.
+    pub async fn pay_token_aside(&self, mint: &SplToken, owner: &str, minor: u64) -> String {
+        let (id, payer, address, account) = (mint.program, self.payer.pubkey(), key(&mint.mint), Keypair::new());
+        let rent = self.client.get_minimum_balance_for_rent_exemption(TOKEN_ACCOUNT_BYTES).await.unwrap();
+        let bytes = u64::try_from(TOKEN_ACCOUNT_BYTES).unwrap();
+        let steps = [
+            system::create_account(&payer, &account.pubkey(), rent, bytes, &id),
+            token::initialize_account3(&id, &account.pubkey(), &address, &key(owner)).unwrap(),
+            token::mint_to(&id, &address, &account.pubkey(), &payer, &[], minor).unwrap(),
+        ];
+        self.send(&steps, &[&account]).await;
+        account.pubkey().to_string()
+    }
+
+    /// Has an account hold so many lamports, by no transaction.
+    pub async fn set_balance(&self, of: &str, lamports: u64) {
+        let request = RpcRequest::Custom { method: "surfnet_setAccount" };
+        let _: Value = self.client.send(request, json!([of, { "lamports": lamports }])).await.unwrap();
     }
 
     /// Lamports of an address, none if there is no such account; as of what is confirmed.

@@ -35,6 +35,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Shop {
     pub(crate) async fn open(mining: Mining) -> Self {
+        Self::open_with(mining, "").await
+    }
+
+    /// `token_settings` is TOML that follows the token's `decimals`.
+    pub(crate) async fn open_with(mining: Mining, token_settings: &str) -> Self {
         let chain = anvil(AnvilOptions { mining, ..AnvilOptions::default() }).await;
         let token = chain.deploy_token(TokenKind::Silent, "USDT", 6).await;
         let payer = chain.accounts[1].clone();
@@ -51,6 +56,7 @@ poll_interval_ms = 100
 symbol = "USDT"
 contract = "{}"
 decimals = 6
+{token_settings}
 "#,
             chain.url, token.address
         );
