@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 /// What to answer instead of the node's answer.
@@ -18,8 +18,10 @@ use tokio::task::JoinHandle;
 pub enum Instead {
     /// The node's answer.
     Nothing,
-    /// Another JSON-RPC answer.
+    /// Another JSON-RPC answer; its id is the call's.
     Json(Value),
+    /// An answer that names another call.
+    Astray,
     /// A page.
     Html(u16),
     /// 429, with a `Retry-After` of so many seconds.
@@ -107,7 +109,10 @@ async fn forward(State(state): State<Arc<ProxyState>>, body: Bytes) -> Response 
     let request: Value = serde_json::from_slice(&body).unwrap();
     let Value::Array(calls) = request else {
         return match call(&state, &request).await {
-            Some(Instead::Json(answer)) => axum::Json(answer).into_response(),
+            Some(Instead::Json(mut answer)) => {
+                answer["id"] = request["id"].clone();
+                axum::Json(answer).into_response()
+            }
             Some(other) => other.into_response(),
             None => StatusCode::BAD_GATEWAY.into_response(),
         };
@@ -155,6 +160,7 @@ impl Instead {
     fn into_response(self) -> Response {
         match self {
             Self::Json(answer) => axum::Json(answer).into_response(),
+            Self::Astray => axum::Json(json!({"jsonrpc": "2.0", "id": "another", "result": null})).into_response(),
             Self::Html(status) => page(status),
             Self::TooMany(Some(seconds)) => {
                 (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, seconds.to_string())]).into_response()

@@ -260,7 +260,11 @@ impl CallError {
         match self {
             Self::Node { .. } | Self::TooLarge { .. } | Self::Unanswered { .. } | Self::NotJsonRpc { .. } => true,
             Self::Status { status, .. } => matches!(status, 400 | 413 | 422),
-            Self::Transport { .. } | Self::Shape { .. } | Self::NotAsked { .. } | Self::Unauthorized { .. } => false,
+            Self::Transport { .. }
+            | Self::Shape { .. }
+            | Self::NotAsked { .. }
+            | Self::Misaddressed { .. }
+            | Self::Unauthorized { .. } => false,
         }
     }
 }

@@ -62,6 +62,9 @@ struct Request<'a, T> {
 
 #[derive(Deserialize)]
 struct Response<'a> {
+    /// An error may name none.
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
     #[serde(borrow, default)]
     result: Option<&'a RawValue>,
     #[serde(default)]
@@ -178,7 +181,8 @@ impl RpcClient {
     }
 
     async fn call_once<T: Serialize, R: DeserializeOwned>(&self, method: &str, params: &T) -> Result<R, CallError> {
-        let request = Request { jsonrpc: "2.0", id: self.next_ids(1), method, params };
+        let id = self.next_ids(1);
+        let request = Request { jsonrpc: "2.0", id, method, params };
         let answer = self.exchange(method, &request).await?;
         let parsed: Result<Response<'_>, _> = serde_json::from_slice(&answer.body);
         match parsed {
@@ -187,7 +191,10 @@ impl RpcClient {
             // Some nodes send their errors with a status of 4xx or 5xx.
             Ok(Response { error: Some(source), .. }) => Err(self.node_error(method, source)),
             _ if !answer.status.is_success() => Err(self.status_error(method, &answer)),
-            Ok(Response { result, .. }) => self.read_result(method, result),
+            Ok(Response { id: named, result, .. }) if named.is_some_and(|named| named.get() == id.to_string()) => {
+                self.read_result(method, result)
+            }
+            Ok(_) => Err(CallError::Misaddressed { endpoint: self.endpoint.clone(), method: method.to_owned() }),
             Err(source) => Err(self.not_json_rpc(method, answer.content_type, source)),
         }
     }
@@ -373,6 +380,7 @@ fn outcome(error: Option<&CallError>) -> &'static str {
         Some(CallError::Shape { .. }) => "shape",
         Some(CallError::Node { .. }) => "node_error",
         Some(CallError::Unanswered { .. }) => "unanswered",
+        Some(CallError::Misaddressed { .. }) => "misaddressed",
     }
 }
 

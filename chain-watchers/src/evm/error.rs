@@ -59,6 +59,9 @@ pub(crate) enum CallError {
     /// An answer to a batch that leaves a call out.
     #[error("{endpoint} left a {method} of a batch unanswered")]
     Unanswered { endpoint: String, method: String },
+    /// An answer that does not name the call: it may be the answer to another one, perhaps to somebody else's.
+    #[error("{endpoint} answered another call than our {method}")]
+    Misaddressed { endpoint: String, method: String },
     /// The node's own error.
     #[error("{endpoint} answered {method} with error {}: {}", source.code, source.message)]
     Node { endpoint: String, method: String, source: JsonRpcError },
@@ -77,6 +80,7 @@ impl CallError {
             | Self::NotJsonRpc { .. }
             | Self::Shape { .. }
             | Self::Unanswered { .. }
+            | Self::Misaddressed { .. }
             | Self::Node { .. } => false,
         }
     }
@@ -105,9 +109,11 @@ impl CallError {
             | Self::Unanswered { .. }
             | Self::NotAsked { .. }
             | Self::Node { .. } => Outcome::Answered,
-            Self::Transport { .. } | Self::Status { .. } | Self::Unauthorized { .. } | Self::NotJsonRpc { .. } => {
-                Outcome::Failed(with_causes(self))
-            }
+            Self::Transport { .. }
+            | Self::Status { .. }
+            | Self::Unauthorized { .. }
+            | Self::Misaddressed { .. }
+            | Self::NotJsonRpc { .. } => Outcome::Failed(with_causes(self)),
         }
     }
 

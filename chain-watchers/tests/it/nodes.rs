@@ -111,6 +111,12 @@ async fn html_and_nonsense_are_clear_errors_without_secrets() {
         Instead::Json(json!({"jsonrpc": "2.0", "id": 1, "error": {"code": -32005, "message": "limit exceeded"}}))
     });
     watching.until("the node's error", |health| health.last_error.as_ref().is_some_and(|e| e.contains("-32005"))).await;
+    // A result that somebody else asked for, as a cache or a proxy mixes them up.
+    proxy.script(|_, _, _| Instead::Astray);
+    let says = |health: &wopay_chain_watchers::ChainHealth| {
+        health.last_error.as_ref().is_some_and(|error| error.contains("answered another call than our eth_"))
+    };
+    watching.until("the other's answer", says).await;
     proxy.honest();
     watching.until("well", wopay_chain_watchers::ChainHealth::is_well).await;
 }
