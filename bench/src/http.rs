@@ -142,7 +142,8 @@ async fn created(pool: &PgPool) -> Result<i64> {
     Ok(count.fetch_one(pool).await?)
 }
 
-async fn wait_for_signer(pool: &PgPool) -> Result<()> {
+/// Waits until the signer has derived what it keeps ready, so that it rests.
+pub(crate) async fn wait_for_signer(pool: &PgPool) -> Result<()> {
     let deadline = Instant::now() + FOLLOWERS_WITHIN;
     loop {
         let filled: i64 = sqlx::query_scalar("SELECT count(*) FROM address_pool").fetch_one(pool).await?;

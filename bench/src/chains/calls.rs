@@ -52,22 +52,25 @@ impl Metrics {
         Ok(Self { text: answer.text().await?, at: Instant::now() })
     }
 
-    /// A chain's value of a gauge.
+    /// A chain's value.
     pub(crate) fn gauge(&self, name: &str, chain: &str) -> Option<f64> {
         metrics::sum(&self.text, name, &[("chain", chain)])
     }
 
+    /// Blocks of a chain that were processed.
+    pub(crate) fn blocks(&self, chain: &str) -> f64 {
+        self.gauge(BLOCKS, chain).unwrap_or_default()
+    }
+
     /// What was asked since an earlier moment.
     pub(crate) fn calls_since(&self, earlier: &Self, chain: &str) -> Result<Calls> {
-        let of = |metrics: &Self, name: &str, labels: &[(&str, &str)]| {
-            metrics::sum(&metrics.text, name, labels).unwrap_or_default()
+        let of = |metrics: &Self, method: &str| {
+            metrics::sum(&metrics.text, CALLS, &[("chain", chain), ("method", method)]).unwrap_or_default()
         };
-        let labels = [("chain", chain)];
-        let blocks = of(self, BLOCKS, &labels) - of(earlier, BLOCKS, &labels);
+        let blocks = self.blocks(chain) - earlier.blocks(chain);
         let mut methods = BTreeMap::new();
-        for method in metrics::values_of(&self.text, CALLS, &labels, "method") {
-            let labels = [("chain", chain), ("method", method)];
-            let calls = of(self, CALLS, &labels) - of(earlier, CALLS, &labels);
+        for method in metrics::values_of(&self.text, CALLS, &[("chain", chain)], "method") {
+            let calls = of(self, method) - of(earlier, method);
             if calls > 0.0 {
                 methods.insert(method.to_owned(), calls);
             }

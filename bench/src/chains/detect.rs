@@ -15,6 +15,7 @@ use super::node::{Logged, Node};
 use crate::chain::CHAIN_ID;
 use crate::gateway::{ALL_ROLES, Gateway};
 use crate::history::Random;
+use crate::http::wait_for_signer;
 use crate::latency::{Latencies, Percentiles};
 use crate::sample::{AMOUNT, CHAIN, CONFIRMATIONS, CONTRACT};
 use crate::server::Server;
@@ -70,6 +71,7 @@ tokens = [{{ symbol = "USDT", contract = "{CONTRACT}", decimals = 6 }}]
     let mut gateway = Gateway::launch(plan.place(&scratch), &database, &tables, ALL_ROLES).await?;
     gateway.wait_until_ready(http).await?;
     let pool = database.pool(1).await?;
+    wait_for_signer(&pool).await?;
     let payments = create(&gateway, http).await?;
     let made = pay(&mut node, &payments).await?;
     let measured = recorded(&pool, &made).await;

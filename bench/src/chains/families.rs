@@ -29,8 +29,11 @@ const GAS: u64 = 500_000;
 const SOLANA: &str = "solana";
 const SLOT_MS: &str = "400";
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// Two of Ethereum's blocks.
-const MEASURED: Duration = Duration::from_secs(24);
+/// Of Ethereum's; where there is none, as many of Solana's as fit into their time.
+const BLOCKS: f64 = 2.0;
+const SLOTS_IN_A_BLOCK: f64 = 30.0;
+const POLL: Duration = Duration::from_millis(100);
+const MEASURED_WITHIN: Duration = Duration::from_secs(120);
 const SEED: u64 = 12;
 
 /// Measures it; chains without a node are left out.
@@ -62,29 +65,46 @@ pub(crate) async fn measure(server: &Server, plan: &Plan<'_>, http: &reqwest::Cl
     let database = server.create_database("bench_families").await?;
     let mut gateway = Gateway::launch(plan.place(&scratch), &database, &tables, "watchers").await?;
     gateway.wait_until_ready(http).await?;
-    let before = Metrics::read(&gateway, http).await?;
-    send(node).await?;
-    let after = Metrics::read(&gateway, http).await?;
-    let calls = chains.into_iter().map(|chain| after.calls_since(&before, chain)).collect::<Result<Vec<_>>>();
+    let calls = watch(&gateway, http, node, &chains).await;
     gateway.stop().await?;
     server.drop_database(database).await?;
     calls
 }
 
-/// Sends transfers for as long as it is measured, so that Ethereum's blocks are not empty.
-async fn send(node: Option<Node>) -> Result<()> {
-    let until = Instant::now() + MEASURED;
+/// From the moment a block of the first chain was processed to that of a later one, so that whole blocks are counted.
+async fn watch(
+    gateway: &Gateway,
+    http: &reqwest::Client,
+    mut node: Option<Node>,
+    chains: &[&str],
+) -> Result<Vec<Calls>> {
     let mut random = Random::new(SEED);
-    let Some(mut node) = node else {
-        tokio::time::sleep(MEASURED).await;
-        return Ok(());
-    };
-    while Instant::now() < until {
-        let transfers = (0..TRANSFERS).map(|_| Logged { to: random.hex(40), minor: 1 }).collect();
-        node.send(TOKENS[0], &[transfers], GAS).await?;
-        tokio::time::sleep(SEND_EVERY).await;
+    let chain = *chains.first().context("a chain is watched")?;
+    let wanted = if node.is_some() { BLOCKS } else { BLOCKS * SLOTS_IN_A_BLOCK };
+    let (deadline, mut sent_at) = (Instant::now() + MEASURED_WITHIN, None::<Instant>);
+    let mut newest = Metrics::read(gateway, http).await?;
+    let mut began: Option<Metrics> = None;
+    loop {
+        if let Some(node) = &mut node
+            && sent_at.is_none_or(|sent_at| sent_at.elapsed() > SEND_EVERY)
+        {
+            // So that Ethereum's blocks are not empty.
+            let transfers = (0..TRANSFERS).map(|_| Logged { to: random.hex(40), minor: 1 }).collect();
+            node.send(TOKENS[0], &[transfers], GAS).await?;
+            sent_at = Some(Instant::now());
+        }
+        let now = Metrics::read(gateway, http).await?;
+        match &began {
+            None if now.blocks(chain) > newest.blocks(chain) => began = Some(now),
+            Some(began) if now.blocks(chain) >= began.blocks(chain) + wanted => {
+                return chains.iter().map(|chain| now.calls_since(began, chain)).collect();
+            }
+            Some(_) => {}
+            None => newest = now,
+        }
+        ensure!(Instant::now() < deadline, "{chain} does not move");
+        tokio::time::sleep(POLL).await;
     }
-    Ok(())
 }
 
 /// A running local Solana network; ends with this value.

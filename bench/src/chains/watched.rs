@@ -23,7 +23,10 @@ pub(crate) async fn fill(pool: &PgPool, chain: &str, count: u64) -> Result<()> {
     .await?;
     sqlx::query(
         "INSERT INTO claims (kind, key, aggregate_id, detail)
-         SELECT 'deposit:evm', address, md5(address)::uuid::text,
+         SELECT 'deposit:evm', address,
+                -- A UUID of version 7, of now.
+                (lpad(to_hex((extract(epoch FROM now()) * 1000)::bigint), 12, '0') || '7' || left(md5(address), 3)
+                    || '8' || right(md5(address), 15))::uuid::text,
                 json_build_object('required_confirmations', 12, 'chain', $2::text)
          FROM address_pool
          WHERE family = 'evm' AND idx < $1
