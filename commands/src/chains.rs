@@ -79,13 +79,18 @@ impl Ledger {
         rows.into_iter().map(|(asset, from)| Ok((asset.parse().map_err(corrupt)?, from))).collect()
     }
 
-    /// The chains of which a watcher has begun: it has a cursor, so nothing from there on goes unseen.
+    /// The chains of which a watcher has begun: it has a cursor, so nothing from there on goes unseen of the assets that it
+    /// looks for. `None`: it did not say which.
     ///
     /// # Errors
     /// When the database cannot be read or understood.
-    pub async fn begun_chains(&self) -> Result<BTreeSet<ChainName>, LoadError> {
-        let names = begun_chains(&self.shared.pool).await.map_err(|error| LoadError::Database(error.into()))?;
-        names.into_iter().map(|name| name.parse().map_err(corrupt)).collect()
+    pub async fn begun_chains(&self) -> Result<BTreeMap<ChainName, Option<BTreeSet<AssetId>>>, LoadError> {
+        let rows = begun_chains(&self.shared.pool).await.map_err(|error| LoadError::Database(error.into()))?;
+        let chain = |(name, assets): (String, Option<Vec<String>>)| {
+            let assets = assets.map(|assets| assets.iter().map(|asset| asset.parse()).collect::<Result<_, _>>());
+            Ok((name.parse().map_err(corrupt)?, assets.transpose().map_err(corrupt)?))
+        };
+        rows.into_iter().map(chain).collect()
     }
 }
 

@@ -13,7 +13,7 @@ pub struct ChainCatalog {
     chains: BTreeMap<ChainName, ChainSpec>,
     /// Of chains that have events.
     changes: BTreeMap<ChainName, Chain>,
-    /// What was added and is not looked for by its chain's watcher yet.
+    /// What its chain's watcher does not look for yet: it was added, at run time or to the configuration.
     unwatched: BTreeSet<AssetId>,
     /// Chains that were added at run time and that the configuration here does not have, or not so.
     unserved: BTreeMap<ChainName, Unserved>,
@@ -24,8 +24,8 @@ pub struct ChainCatalog {
 pub struct Watched {
     /// Tokens that were added.
     pub assets: BTreeSet<AssetId>,
-    /// Chains of which a watcher has begun.
-    pub chains: BTreeSet<ChainName>,
+    /// Chains of which a watcher has begun, and for which assets the one that was last at work looks; `None`: it did not say.
+    pub chains: BTreeMap<ChainName, Option<BTreeSet<AssetId>>>,
 }
 
 /// A chain that was added at run time and is not served by this configuration: nobody here takes payments on it, and
@@ -101,7 +101,7 @@ impl ChainCatalog {
         let mut catalog = Self { chains: self.chains.clone(), ..Self::default() };
         for (name, change) in changes {
             if let Some(accepted) = &change.accepted {
-                catalog.accept(name, accepted, watched.chains.contains(name));
+                catalog.accept(name, accepted, watched.chains.contains_key(name));
             }
             let Some(spec) = catalog.chains.get_mut(name) else { continue };
             for token in change.added.iter().map(|added| &added.token) {
@@ -110,7 +110,7 @@ impl ChainCatalog {
                         let (asset, recorded) = (token.id.clone(), token.decimals);
                         return Err(DecimalsDiffer { asset, configured, recorded });
                     }
-                    // The configuration has it by now, and its watchers have it from their start.
+                    // The configuration has it by now.
                     Some(_) => {}
                     None => {
                         spec.assets.push(token.clone());
@@ -122,7 +122,19 @@ impl ChainCatalog {
             }
             catalog.changes.insert(name.clone(), change.clone());
         }
+        catalog.close_unwatched(watched);
         Ok(catalog)
+    }
+
+    /// Closes the assets for which the watcher of a chain that has begun does not look: it runs with an older configuration.
+    /// Before a chain has begun nothing goes unseen: its watcher begins with the oldest payment.
+    fn close_unwatched(&mut self, watched: &Watched) {
+        for (name, looked_for) in &watched.chains {
+            let (Some(spec), Some(looked_for)) = (self.chains.get(name), looked_for) else { continue };
+            let ids = spec.assets.iter().map(|asset| &asset.id);
+            let unseen = ids.filter(|id| !looked_for.contains(id) && !watched.assets.contains(id));
+            self.unwatched.extend(unseen.cloned());
+        }
     }
 
     /// Compares a chain that was added with the configuration, and takes out what is not the same.
@@ -248,7 +260,7 @@ mod tests {
         let catalog = configured(vec![usdt(18)]).with_changes(&accepted(56, 18), &Watched::default()).unwrap();
         assert_eq!(catalog.closed(&bsc(), &id), Some(Closed::NotWatched));
         assert!(catalog.awaits_watchers() && catalog.unserved().is_empty());
-        let begun = Watched { chains: BTreeSet::from([bsc()]), ..Watched::default() };
+        let begun = Watched { chains: BTreeMap::from([(bsc(), None)]), ..Watched::default() };
         let catalog = configured(vec![usdt(18)]).with_changes(&accepted(56, 18), &begun).unwrap();
         assert_eq!((catalog.closed(&bsc(), &id), catalog.awaits_watchers()), (None, false));
     }
@@ -284,6 +296,22 @@ mod tests {
         assert_eq!(catalog.closed(&bsc(), &id), Some(Closed::NotWatched));
         let catalog = configured(Vec::new()).with_changes(&added(18), &watched(&id)).unwrap();
         assert_eq!(catalog.closed(&bsc(), &id), None);
+    }
+
+    #[test]
+    fn an_asset_that_was_added_to_the_configuration_is_closed_until_a_watcher_looks_for_it() {
+        let (id, spec) = (usdt(18).id, configured(vec![usdt(18)]));
+        let nothing = BTreeMap::new();
+        let with = |looked_for: Option<BTreeSet<AssetId>>| {
+            let watched = Watched { chains: BTreeMap::from([(bsc(), looked_for)]), ..Watched::default() };
+            spec.with_changes(&nothing, &watched).unwrap()
+        };
+        let old = with(Some(BTreeSet::from([AssetId::native(&bsc())])));
+        assert_eq!((old.closed(&bsc(), &id), old.awaits_watchers()), (Some(Closed::NotWatched), true));
+        assert_eq!(with(Some(BTreeSet::from([id.clone()]))).closed(&bsc(), &id), None);
+        assert_eq!(with(None).closed(&bsc(), &id), None, "a program of before did not say what it looks for");
+        let not_begun = spec.with_changes(&nothing, &Watched::default()).unwrap();
+        assert_eq!(not_begun.closed(&bsc(), &id), None, "the watcher will begin with the oldest payment");
     }
 
     #[test]

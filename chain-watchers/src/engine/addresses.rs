@@ -5,8 +5,8 @@
 //! that is not final is looked at, so there is nothing to walk back, and blocks need not link.
 //!
 //! What it promises is what reading blocks promises, of fewer addresses: *everything up to the cursor that reached an address
-//! that is looked at is recorded*. So the cursor moves only when every one of these addresses was looked at up to its block
-//! or further, and from there blocks can be read, or addresses looked at, whichever the configuration says next. An address
+//! that is looked at is recorded*. So the cursor moves only when every one of these addresses was looked at well beyond its
+//! block, and from there blocks can be read, or addresses looked at, whichever the configuration says next. An address
 //! that is claimed later is looked at from the beginning of its history. Why so, and what is not seen:
 //! `docs/decisions/0025-solana-addresses.md`.
 
@@ -23,7 +23,7 @@ use wopay_eventbus::begin;
 use super::address_store::{self, Watched};
 use super::deposit_store::{self, Observation};
 use super::error::WatchError;
-use super::look::{Look, look};
+use super::look::{Look, OVERLAP_BLOCKS, look};
 use super::store::{self, Cursor, StoreError};
 use super::{ChainWatcher, Step, gauge_value, now, with_causes};
 use crate::source::{BlockHeader, Final, Head};
@@ -90,8 +90,9 @@ impl Addresses {
         }
     }
 
-    /// Whether each of these was looked at up to that height.
+    /// Whether each of these was looked at so far above that height that nothing below it is listed any more.
     fn reach(&self, watched: &[Watched], height: u64) -> bool {
+        let height = height.saturating_add(OVERLAP_BLOCKS);
         watched.iter().all(|one| self.looked.get(&one.address).is_some_and(|looked| looked.upto >= height))
     }
 }
@@ -117,7 +118,7 @@ impl ChainWatcher {
         }
         self.addresses.last = Some(Instant::now());
         if self.addresses.target.is_none() {
-            self.addresses.target = self.newest_final(upto, cursor.height).await?;
+            self.addresses.target = self.newest_final(upto.saturating_sub(OVERLAP_BLOCKS), cursor.height).await?;
         }
         let opened_since = now() - self.settings.by_address.kept_for;
         let watched = address_store::watched(&self.pool, self.settings.family, opened_since).await?;
@@ -259,7 +260,7 @@ impl ChainWatcher {
         if let Some(target) = &reached {
             store::insert_blocks(&mut tx, &chain, &[target]).await?;
             address_store::delete_blocks_below(&mut tx, &chain, target.block.number).await?;
-            store::move_cursor(&mut tx, &chain, &Cursor::at(&target.block)).await?;
+            store::move_cursor(&mut tx, &chain, &Cursor::at(&target.block), &self.looks_for()).await?;
         }
         let newest = &head.newest.block;
         let is_newer = newest.number >= self.addresses.published;

@@ -70,7 +70,7 @@ impl ChainWatcher {
             store::insert_blocks(&mut tx, &chain, &headers).await?;
             // Twice the window: after a rewind there must still be a whole one below the cursor.
             store::prune_blocks(&mut tx, &chain, self.window_begin(self.window_begin(reached.height))).await?;
-            store::move_cursor(&mut tx, &chain, &reached).await?;
+            store::move_cursor(&mut tx, &chain, &reached, &self.looks_for()).await?;
             store::publish_head(&mut tx, &chain, &last.header.block, finalized).await?;
         } else {
             store::publish_head(&mut tx, &chain, &head.newest.block, finalized).await?;
@@ -96,7 +96,7 @@ impl ChainWatcher {
         orphaned.sort_by_key(|deposit| std::cmp::Reverse(deposit.block_number));
         let reports = self.report(&mut tx, orphaned, ancestor.height).await?;
         store::delete_blocks_above(&mut tx, &chain, ancestor.height).await?;
-        store::move_cursor(&mut tx, &chain, ancestor).await?;
+        store::move_cursor(&mut tx, &chain, ancestor, &self.looks_for()).await?;
         store::set_head_back(&mut tx, &chain, ancestor.height).await?;
         tx.commit().await?;
         let depth = cursor.height.saturating_sub(ancestor.height);

@@ -47,7 +47,7 @@ impl ChainWatcher {
             return Ok(Step::Idle);
         }
         let mut tx = begin(&self.pool).await?;
-        if store::create_cursor(&mut tx, &self.settings.chain, &last.block).await? {
+        if store::create_cursor(&mut tx, &self.settings.chain, &last.block, &self.looks_for()).await? {
             store::insert_blocks(&mut tx, &self.settings.chain, &headers.iter().collect::<Vec<_>>()).await?;
             store::publish_head(&mut tx, &self.settings.chain, &last.block, None).await?;
             tx.commit().await?;

@@ -96,27 +96,72 @@ pub(super) async fn create_cursor(
     conn: &mut PgConnection,
     chain: &ChainName,
     base: &BlockRef,
+    looks_for: &[&str],
 ) -> Result<bool, StoreError> {
     let done = sqlx::query(
-        "INSERT INTO chain_cursors (chain, height, hash, base_height) VALUES ($1, $2, $3, $2)
+        "INSERT INTO chain_cursors (chain, height, hash, base_height, assets) VALUES ($1, $2, $3, $2, $4)
          ON CONFLICT (chain) DO NOTHING",
     )
     .bind(chain.as_str())
     .bind(to_sql(base.number))
     .bind(&base.hash)
+    .bind(looks_for)
     .execute(conn)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
-pub(super) async fn move_cursor(conn: &mut PgConnection, chain: &ChainName, to: &Cursor) -> Result<(), StoreError> {
-    sqlx::query("UPDATE chain_cursors SET height = $2, hash = $3, updated_at = clock_timestamp() WHERE chain = $1")
-        .bind(chain.as_str())
-        .bind(to_sql(to.height))
-        .bind(&to.hash)
-        .execute(conn)
-        .await?;
+/// Moves the cursor, and says what whoever moves it looks for: asset ids, sorted.
+pub(super) async fn move_cursor(
+    conn: &mut PgConnection,
+    chain: &ChainName,
+    to: &Cursor,
+    looks_for: &[&str],
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE chain_cursors SET height = $2, hash = $3, assets = $4, updated_at = clock_timestamp() WHERE chain = $1",
+    )
+    .bind(chain.as_str())
+    .bind(to_sql(to.height))
+    .bind(&to.hash)
+    .bind(looks_for)
+    .execute(conn)
+    .await?;
     Ok(())
+}
+
+/// Says what is looked for from the block after the cursor on.
+pub(super) async fn note_looked_for(
+    conn: &mut PgConnection,
+    chain: &ChainName,
+    looks_for: &[&str],
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE chain_cursors SET assets = $2, updated_at = clock_timestamp()
+         WHERE chain = $1 AND assets IS DISTINCT FROM $2",
+    )
+    .bind(chain.as_str())
+    .bind(looks_for)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// What another watcher looks for that has moved the cursor not longer than so many seconds ago.
+pub(super) async fn looked_for_lately(
+    conn: &mut PgConnection,
+    chain: &ChainName,
+    seconds: i32,
+) -> Result<Vec<String>, StoreError> {
+    let assets: Option<Option<Vec<String>>> = sqlx::query_scalar(
+        "SELECT assets FROM chain_cursors
+         WHERE chain = $1 AND updated_at > clock_timestamp() - make_interval(secs => $2)",
+    )
+    .bind(chain.as_str())
+    .bind(f64::from(seconds))
+    .fetch_optional(conn)
+    .await?;
+    Ok(assets.flatten().unwrap_or_default())
 }
 
 pub(super) async fn insert_blocks(

@@ -6,7 +6,9 @@
 //! can stand in a block that was processed without looking for it.
 //!
 //! Several watchers may share a chain. One that has not taken a noted token yet does not move the cursor, and a token
-//! that the nodes refuse is not taken: the chain goes on without it.
+//! that the nodes refuse is not taken: the chain goes on without it. Assets of the configuration are told in the cursor's
+//! own row, by each watcher that moves it: others take payments in them while they stand there, and a watcher with an
+//! older configuration leaves the cursor alone while one that looks for more is at work.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,6 +27,8 @@ use crate::source::{ChainSource, SourceError};
 
 /// After this long, a token that was refused is tried again.
 const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+/// So long a watcher that looks for less leaves the cursor to one that looks for more, and was configured later.
+const NEWER_WATCHER_SECONDS: i32 = 60;
 
 /// Makes the source of a chain from what is to be watched.
 pub(super) type MakeSource = Box<dyn Fn(&WatcherConfig) -> Result<Arc<dyn ChainSource>, ConfigError> + Send + Sync>;
@@ -55,7 +59,7 @@ pub(super) struct Tokens {
 impl Tokens {
     pub(super) fn new(config: &WatcherConfig, make: Option<MakeSource>) -> Self {
         let (config, wanted) = (config.clone(), AddedTokens::default());
-        Self { wanted, config, make, taken: Vec::new(), is_noted: true, refused: Vec::new() }
+        Self { wanted, config, make, taken: Vec::new(), is_noted: false, refused: Vec::new() }
     }
 
     /// The tokens to be tried now.
@@ -112,7 +116,14 @@ impl ChainWatcher {
         source.head().await.map(|_| source)
     }
 
-    /// Notes from which block the taken tokens are watched, and tells so. Before the chain's first block there is nothing
+    /// What this watcher looks for, sorted.
+    pub(super) fn looks_for(&self) -> Vec<&str> {
+        let mut assets: Vec<&str> = self.settings.least.keys().map(|asset| asset.as_str()).collect();
+        assets.sort_unstable();
+        assets
+    }
+
+    /// Notes what is watched from the block after the cursor on, and tells so of tokens that were taken. Before the chain's first block there is nothing
     /// to note: what is watched then is watched from its beginning.
     pub(super) async fn note_tokens(&mut self) -> Result<(), WatchError> {
         if self.tokens.is_noted {
@@ -121,6 +132,10 @@ impl ChainWatcher {
         let chain = &self.settings.chain;
         let mut tx = begin(&self.pool).await?;
         let Some(cursor) = store::lock_cursor(&mut tx, chain).await? else { return Ok(()) };
+        if self.leaves_to_newer(&mut tx).await? {
+            return Ok(());
+        }
+        store::note_looked_for(&mut tx, chain, &self.looks_for()).await?;
         let assets: Vec<&str> = self.tokens.taken.iter().map(|token| token.id.as_str()).collect();
         store::note_watched(&mut tx, chain, &assets, cursor.height.saturating_add(1)).await?;
         tx.commit().await?;
@@ -136,6 +151,17 @@ impl ChainWatcher {
         if let Some(token) = missing {
             info!(chain = %self.settings.chain, token, "waiting to be told of a token that others watch");
         }
-        Ok(missing.is_some())
+        Ok(missing.is_some() || self.leaves_to_newer(conn).await?)
+    }
+
+    /// Whether another watcher has just moved the cursor that looks for more than this one: the configuration here is the
+    /// older one, or the newer one looks for less, and then this one's turn comes when the row is no longer fresh.
+    async fn leaves_to_newer(&self, conn: &mut PgConnection) -> Result<bool, StoreError> {
+        let others = store::looked_for_lately(conn, &self.settings.chain, NEWER_WATCHER_SECONDS).await?;
+        let more = others.iter().find(|asset| self.settings.least.keys().all(|known| known.as_str() != asset.as_str()));
+        if let Some(asset) = more {
+            info!(chain = %self.settings.chain, asset, "another watcher looks for this too, and has just been at work: waiting");
+        }
+        Ok(more.is_some())
     }
 }

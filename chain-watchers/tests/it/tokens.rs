@@ -89,3 +89,46 @@ async fn a_token_that_the_node_describes_otherwise_is_not_watched_and_the_chain_
     world.book.until_status(payment, PaymentStatus::Completed).await;
     assert_eq!(noted(world.pool()).await, []);
 }
+
+/// As in a rolling upgrade: the old watcher, whose configuration lacks a token, and the new one are both at work. Payments in
+/// the token are taken once the cursor's row names it; from then on the old one steps over nothing.
+#[tokio::test]
+async fn a_watcher_with_an_older_configuration_leaves_the_cursor_to_a_newer_one() {
+    let world = World::new().await;
+    let usdc = world.anvil.deploy_token(TokenKind::Silent, "USDC", 6).await;
+    let payer = world.anvil.accounts[0].clone();
+    world.anvil.mint(&usdc, &payer, usdc.whole(1_000)).await;
+    let mut old = watcher(&world);
+    settle(&mut old).await;
+    let named = async || {
+        let assets: Vec<String> =
+            sqlx::query_scalar("SELECT assets FROM chain_cursors").fetch_one(world.pool()).await.unwrap();
+        assets
+    };
+    let asset = asset(&usdc, 6);
+    assert!(!named().await.contains(&asset.id.to_string()));
+
+    let mut config = world.config();
+    config.chain.assets.push(asset.clone());
+    let mut new = ChainWatcher::new(&config, world.pool().clone(), world.signal.clone()).unwrap();
+    settle(&mut new).await;
+    assert!(named().await.contains(&asset.id.to_string()), "it is said before the next block is there");
+
+    let (payment, address) = world.book.open(&asset, usdc.whole(5), 1, Duration::from_secs(3600)).await;
+    world.anvil.transfer(&usdc, &payer, &address, usdc.whole(5)).await;
+    let before = world.cursor().await;
+    settle(&mut old).await;
+    assert_eq!(world.cursor().await, before, "the old watcher has stepped over the block");
+    settle(&mut new).await;
+    world.book.until_status(payment, PaymentStatus::Completed).await;
+
+    // Nobody looks for the token any more, as its table says, and the row is not fresh: the chain goes on.
+    sqlx::query("UPDATE chain_cursors SET updated_at = clock_timestamp() - interval '2 minutes'")
+        .execute(world.pool())
+        .await
+        .unwrap();
+    world.anvil.mine(1).await;
+    settle(&mut old).await;
+    assert_ne!(world.cursor().await, before);
+    assert!(!named().await.contains(&asset.id.to_string()));
+}

@@ -237,7 +237,7 @@ pub(crate) async fn watched_assets(pool: &PgPool) -> Result<Vec<(String, i64)>, 
     sqlx::query_as("SELECT asset, from_block FROM watched_assets").fetch_all(pool).await
 }
 
-/// The chains of which a watcher has begun.
-pub(crate) async fn begun_chains(pool: &PgPool) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar("SELECT chain FROM chain_cursors").fetch_all(pool).await
+/// The chains of which a watcher has begun, and what the one that was last at work looks for, if it said so.
+pub(crate) async fn begun_chains(pool: &PgPool) -> Result<Vec<(String, Option<Vec<String>>)>, sqlx::Error> {
+    sqlx::query_as("SELECT chain, assets FROM chain_cursors").fetch_all(pool).await
 }

@@ -70,7 +70,7 @@ async fn check_is_new(ledger: &Ledger, spec: &ChainSpec) -> anyhow::Result<()> {
     if let Some(accepted) = chains.get(&spec.name).and_then(|chain| chain.accepted.as_ref()) {
         bail!(ChainError::AlreadyAdded { chain: spec.name.clone(), at: accepted.at });
     }
-    if ledger.begun_chains().await?.contains(&spec.name) {
+    if ledger.begun_chains().await?.contains_key(&spec.name) {
         bail!("{} is watched already: it was in the configuration when the gateway started", spec.name);
     }
     Ok(())
