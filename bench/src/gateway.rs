@@ -122,6 +122,14 @@ impl Gateway {
     }
 }
 
+/// Brings a database to the schema of the binary that is measured.
+pub(crate) async fn migrate(place: &Place<'_>, database: &Database) -> Result<()> {
+    std::fs::create_dir_all(place.scratch)?;
+    let config = write_config(place.scratch, NO_ENDPOINT, &chain_table(None))?;
+    let env = [("WOPAY_DATABASE_URL".into(), database.url().into())];
+    command(place.wopay, &config, &env, &["migrate"]).await.map(|_| ())
+}
+
 /// The chain that is watched while something else is measured.
 fn chain_table(chain: Option<&Chain>) -> String {
     let rpc = chain.map_or(NO_ENDPOINT, |chain| &chain.url);

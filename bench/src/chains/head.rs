@@ -14,9 +14,8 @@ use super::calls::{Calls, Metrics};
 use super::node::{Logged, Node};
 use super::{Plan, watched};
 use crate::cpu;
-use crate::gateway::Gateway;
+use crate::gateway::{self, Gateway};
 use crate::history::Random;
-use crate::in_repository;
 use crate::measure::difference;
 use crate::server::Server;
 
@@ -71,7 +70,7 @@ pub(crate) async fn measure(server: &Server, plan: &Plan<'_>, http: &reqwest::Cl
     }
     node.mine(FIRST_BLOCKS).await?;
     let database = server.create_database("bench_head").await?;
-    database.migrate(in_repository("migrations")).await?;
+    gateway::migrate(&plan.place(&scratch), &database).await?;
     let pool = database.pool(CONNECTIONS).await?;
     watched::fill(&pool, CHAIN, ADDRESSES).await?;
     let ours = watched::some(&pool, ADDRESSES).await?;
