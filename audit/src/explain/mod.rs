@@ -9,7 +9,7 @@ use wopay_domain::deposit::{UnmatchedDeposit, UnmatchedDepositState};
 use wopay_domain::payment::{Payment, PaymentEvent, evolve};
 use wopay_domain::{DepositId, DepositKey, LedgerEvent, PaymentId, RecordedEvent, deposit};
 
-use crate::replay::{Books, History, HistoryError, Moment, Subject, history_of, stream_of};
+use crate::replay::{Books, History, ReplayError, Moment, Subject, history_of, stream_of};
 
 /// Money that was no payment's before it was assigned to this one.
 struct Given {
@@ -21,7 +21,7 @@ struct Given {
 ///
 /// # Errors
 /// There is none, the database fails, or an event is missing or cannot be read.
-pub async fn explain(pool: &PgPool, payment: PaymentId, moment: Option<Moment>) -> Result<String, HistoryError> {
+pub async fn explain(pool: &PgPool, payment: PaymentId, moment: Option<Moment>) -> Result<String, ReplayError> {
     let (events, as_of) = stream_of(pool, &Subject::Payment(payment), moment).await?;
     let mut deposits = Vec::new();
     for deposit in given(&events)? {
@@ -32,7 +32,7 @@ pub async fn explain(pool: &PgPool, payment: PaymentId, moment: Option<Moment>) 
 }
 
 /// The deposits that were no payment's before they were assigned to this one.
-fn given(events: &[RecordedEvent]) -> Result<Vec<DepositKey>, HistoryError> {
+fn given(events: &[RecordedEvent]) -> Result<Vec<DepositKey>, ReplayError> {
     let mut given = Vec::new();
     for event in events.iter().filter(|event| event.event_type == "DepositAssigned") {
         if let LedgerEvent::Payment(PaymentEvent::DepositAssigned(assigned)) = event.decode()?
@@ -53,7 +53,7 @@ pub fn explain_events(
     events: &[RecordedEvent],
     deposits: &[Vec<RecordedEvent>],
     as_of_position: i64,
-) -> Result<String, HistoryError> {
+) -> Result<String, ReplayError> {
     let history = history_of(events, as_of_position)?;
     let mut payment = Payment::default();
     let mut decoded: Vec<PaymentEvent> = Vec::with_capacity(events.len());
@@ -70,11 +70,11 @@ pub fn explain_events(
     for stream in deposits {
         given.push(read_given(stream, as_of_position, &mut books)?);
     }
-    let Some(state) = payment.state() else { return Err(HistoryError::Gap { expected: 1 }) };
+    let Some(state) = payment.state() else { return Err(ReplayError::StreamGap { expected: 1 }) };
     Ok(words::tell(state, &history, &decoded, &given, &books))
 }
 
-fn read_given(stream: &[RecordedEvent], as_of_position: i64, books: &mut Books) -> Result<Given, HistoryError> {
+fn read_given(stream: &[RecordedEvent], as_of_position: i64, books: &mut Books) -> Result<Given, ReplayError> {
     let history = history_of(stream, as_of_position)?;
     let mut unmatched = UnmatchedDeposit::default();
     for event in stream {
@@ -84,6 +84,6 @@ fn read_given(stream: &[RecordedEvent], as_of_position: i64, books: &mut Books) 
             deposit::evolve(&mut unmatched, event);
         }
     }
-    let state = unmatched.state().cloned().ok_or(HistoryError::Gap { expected: 1 })?;
+    let state = unmatched.state().cloned().ok_or(ReplayError::StreamGap { expected: 1 })?;
     Ok(Given { state, history })
 }

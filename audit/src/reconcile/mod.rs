@@ -29,7 +29,7 @@ use wopay_domain::envelope::DecodeError;
 use wopay_domain::{AssetId, BlockRef, ChainName, ChainSpec};
 
 use self::query::AddressPages;
-pub use self::report::{AssetTotal, Difference, DifferenceKind, Reconciliation};
+pub use self::report::{AssetTotal, Difference, DifferenceKind, Reconciliation, Sums};
 use self::work::{Books, Work};
 
 /// Differences that are kept in the result; more are counted only.

@@ -299,9 +299,9 @@ pub(super) async fn add_beside(
         let overflow = || ReconcileError::Overflow(asset.clone());
         let (dust, waiting): (u128, u128) =
             (dust.parse().map_err(|_| overflow())?, waiting.parse().map_err(|_| overflow())?);
-        let held = account.held_mut();
-        held.dust = dust;
-        held.seen = held.seen.checked_add(waiting).ok_or_else(overflow)?;
+        let sums = &mut account.held_mut().sums;
+        sums.dust = dust;
+        sums.seen = sums.seen.checked_add(waiting).ok_or_else(overflow)?;
     }
     Ok(())
 }

@@ -53,27 +53,53 @@ pub struct Difference {
     pub payment: Option<PaymentId>,
     /// Whose payment it is.
     pub merchant: Option<MerchantId>,
-    /// Deposits that are booked.
-    #[serde(serialize_with = "as_text")]
-    pub confirmed: u128,
-    /// Deposits that are seen and not booked yet.
-    #[serde(serialize_with = "as_text")]
-    pub seen: u128,
-    /// Money that came while no payment claimed the address, assigned since or not.
-    #[serde(serialize_with = "as_text")]
-    pub unmatched: u128,
-    /// Money beside the books: too little to count, or of a token that was not configured then.
-    #[serde(serialize_with = "as_text")]
-    pub dust: u128,
-    /// Refunds of it that are recorded as completed, network fees included.
-    #[serde(serialize_with = "as_text")]
-    pub refunded: u128,
+    /// Of what that is made.
+    #[serde(flatten)]
+    pub sums: Sums,
     /// What should be there: `confirmed + seen + unmatched + dust`, of which `refunded` may be gone.
     #[serde(serialize_with = "as_text")]
     pub expected: u128,
     /// What is there.
     #[serde(serialize_with = "as_text")]
     pub found: u128,
+}
+
+/// What makes up what should be there. Amounts are minor units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Sums {
+    /// Deposits of payments that are booked.
+    #[serde(serialize_with = "as_text")]
+    pub confirmed: u128,
+    /// Deposits that are seen and not booked yet.
+    #[serde(serialize_with = "as_text")]
+    pub seen: u128,
+    /// Money that came while no payment claimed its address, assigned since or not.
+    #[serde(serialize_with = "as_text")]
+    pub unmatched: u128,
+    /// Money beside the books: too little to count, or of a token that was not configured then. No event holds it.
+    #[serde(serialize_with = "as_text")]
+    pub dust: u128,
+    /// Completed refunds of this money, network fees included. They may have been paid from elsewhere.
+    #[serde(serialize_with = "as_text")]
+    pub refunded: u128,
+}
+
+impl Sums {
+    /// What should be there before refunds; `None`: more than can be counted.
+    pub(super) fn expected(&self) -> Option<u128> {
+        [self.confirmed, self.seen, self.unmatched, self.dust].into_iter().try_fold(0_u128, u128::checked_add)
+    }
+
+    /// Both together; `None`: more than can be counted.
+    pub(super) fn checked_add(&self, other: &Self) -> Option<Self> {
+        Some(Self {
+            confirmed: self.confirmed.checked_add(other.confirmed)?,
+            seen: self.seen.checked_add(other.seen)?,
+            unmatched: self.unmatched.checked_add(other.unmatched)?,
+            dust: self.dust.checked_add(other.dust)?,
+            refunded: self.refunded.checked_add(other.refunded)?,
+        })
+    }
 }
 
 /// Which way ledger and chain differ.
@@ -91,21 +117,9 @@ pub enum DifferenceKind {
 pub struct AssetTotal {
     /// The asset.
     pub asset: AssetId,
-    /// Booked deposits.
-    #[serde(serialize_with = "as_text")]
-    pub confirmed: u128,
-    /// Deposits seen and not booked yet.
-    #[serde(serialize_with = "as_text")]
-    pub seen: u128,
-    /// Money that came while no payment claimed its address, assigned since or not.
-    #[serde(serialize_with = "as_text")]
-    pub unmatched: u128,
-    /// Money beside the books: too little to count, or of a token that was not configured then. No event holds it.
-    #[serde(serialize_with = "as_text")]
-    pub dust: u128,
-    /// Completed refunds, network fees included, wherever they were paid from.
-    #[serde(serialize_with = "as_text")]
-    pub refunded: u128,
+    /// Of what it is made that should be there.
+    #[serde(flatten)]
+    pub sums: Sums,
     /// Of what refunds took, what is gone from the addresses: they were paid from there. With it
     /// `confirmed + seen + unmatched + dust - left + unrecorded - missing = found`.
     #[serde(serialize_with = "as_text")]
@@ -126,19 +140,8 @@ pub struct AssetTotal {
 
 impl AssetTotal {
     pub(super) const fn none(asset: AssetId) -> Self {
-        Self {
-            asset,
-            confirmed: 0,
-            seen: 0,
-            unmatched: 0,
-            dust: 0,
-            refunded: 0,
-            left: 0,
-            found: 0,
-            treasury: 0,
-            unrecorded: 0,
-            missing: 0,
-        }
+        let sums = Sums { confirmed: 0, seen: 0, unmatched: 0, dust: 0, refunded: 0 };
+        Self { asset, sums, left: 0, found: 0, treasury: 0, unrecorded: 0, missing: 0 }
     }
 }
 

@@ -6,6 +6,7 @@ use wopay_domain::payment::{DepositState, PaymentEvent};
 use wopay_domain::{AssetId, ChainName, DepositKey, LedgerEvent, MerchantId, Money, PaymentId};
 
 use super::ReconcileError;
+use super::report::Sums;
 use super::suspense::{Outcome, Unmatched};
 
 /// Of the sums that refunds can make, so many are tried.
@@ -53,10 +54,8 @@ struct Refund {
 /// What an account should hold, in minor units.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Held {
-    pub(super) confirmed: u128,
-    pub(super) seen: u128,
-    pub(super) unmatched: u128,
-    pub(super) dust: u128,
+    /// Without refunds: those follow from the outflows.
+    pub(super) sums: Sums,
     /// What each completed refund of this money took; it may have been paid from elsewhere.
     outflows: Vec<u128>,
     /// What refunds of other addresses took that may have been paid from here.
@@ -103,7 +102,7 @@ impl Folded {
         }
         for deposit in &self.unmatched {
             if deposit.is_live && deposit.block <= height && deposit.amount.asset() == asset {
-                held.unmatched = held.unmatched.checked_add(deposit.amount.minor()).ok_or_else(overflow)?;
+                held.sums.unmatched = held.sums.unmatched.checked_add(deposit.amount.minor()).ok_or_else(overflow)?;
             }
             if let Some(Outcome::Refunded { amount, network_fee }) = &deposit.outcome {
                 held.outflows.extend(outflow(asset, amount, network_fee.as_ref()).ok_or_else(overflow)?);
@@ -214,8 +213,8 @@ impl PaymentView {
                 continue;
             }
             let sum = match deposit.state {
-                DepositState::Seen => &mut held.seen,
-                DepositState::Confirmed => &mut held.confirmed,
+                DepositState::Seen => &mut held.sums.seen,
+                DepositState::Confirmed => &mut held.sums.confirmed,
                 DepositState::Orphaned => continue,
             };
             *sum = sum.checked_add(deposit.amount.minor())?;
@@ -232,14 +231,10 @@ impl PaymentView {
 }
 
 impl Held {
-    /// What should be there before refunds; `None`: more than can be counted.
-    pub(super) fn expected(&self) -> Option<u128> {
-        [self.confirmed, self.seen, self.unmatched, self.dust].into_iter().try_fold(0_u128, u128::checked_add)
-    }
-
-    /// All that refunds of this money took; `None`: more than can be counted.
-    pub(super) fn refunded(&self) -> Option<u128> {
-        self.outflows.iter().copied().try_fold(0_u128, u128::checked_add)
+    /// With all that refunds of this money took; `None`: more than can be counted.
+    pub(super) fn sums(&self) -> Option<Sums> {
+        let refunded = self.outflows.iter().copied().try_fold(0_u128, u128::checked_add)?;
+        Some(Sums { refunded, ..self.sums })
     }
 
     /// How the account differs from what should be there before refunds.
@@ -279,7 +274,7 @@ mod tests {
     use super::{Gap, Held};
 
     fn held(outflows: &[u128], others: &[u128]) -> Held {
-        Held { confirmed: 100, outflows: outflows.to_vec(), others: others.to_vec(), ..Held::default() }
+        Held { outflows: outflows.to_vec(), others: others.to_vec(), ..Held::default() }
     }
 
     #[test]
@@ -291,7 +286,7 @@ mod tests {
         assert_eq!(held.gap(100, 101), Gap { unrecorded: 1, ..Gap::default() });
         assert_eq!(held.gap(100, 81), Gap { missing: 19, ..Gap::default() });
         assert_eq!(held.gap(100, 42), Gap { missing: 58, ..Gap::default() });
-        assert_eq!(held.refunded(), Some(50));
+        assert_eq!(held.sums().map(|sums| sums.refunded), Some(50));
     }
 
     #[test]

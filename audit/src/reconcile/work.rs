@@ -158,16 +158,12 @@ impl<'a> Work<'a> {
     fn settle(&mut self, account: &Account<'_>) -> Result<(), ReconcileError> {
         let Account { target, asset, held, found: Found { minor: found, .. } } = account;
         let overflow = || ReconcileError::Overflow((*asset).clone());
-        let expected = held.expected().ok_or_else(overflow)?;
-        let refunded = held.refunded().ok_or_else(overflow)?;
+        let sums = held.sums().ok_or_else(overflow)?;
+        let expected = sums.expected().ok_or_else(overflow)?;
         let gap = held.gap(expected, *found);
         let total = self.total(asset);
+        total.sums = total.sums.checked_add(&sums).ok_or_else(overflow)?;
         for (sum, amount) in [
-            (&mut total.confirmed, held.confirmed),
-            (&mut total.seen, held.seen),
-            (&mut total.unmatched, held.unmatched),
-            (&mut total.dust, held.dust),
-            (&mut total.refunded, refunded),
             (&mut total.left, gap.left),
             (&mut total.found, *found),
             (&mut total.unrecorded, gap.unrecorded),
@@ -186,11 +182,7 @@ impl<'a> Work<'a> {
                 kind: if gap.missing > 0 { DifferenceKind::Missing } else { DifferenceKind::Unrecorded },
                 payment: target.payment.as_ref().map(|payment| payment.id),
                 merchant: target.payment.as_ref().map(|payment| payment.merchant),
-                confirmed: held.confirmed,
-                seen: held.seen,
-                unmatched: held.unmatched,
-                dust: held.dust,
-                refunded,
+                sums,
                 expected,
                 found: *found,
             });

@@ -4,14 +4,13 @@ use std::fmt;
 
 use serde::Serialize;
 use sqlx::PgPool;
-use wopay_domain::envelope::DecodeError;
 use wopay_domain::ledger::{Account, effective_at, postings};
-use wopay_domain::money::MoneyError;
 use wopay_domain::payment::{Payment, PaymentEvent, PaymentState, evolve};
 use wopay_domain::{AssetId, ChainName, DepositId, LedgerEvent, MerchantId, PaymentId, RecordedEvent, Timestamp};
 
 use super::cause::Cause;
-use super::moment::{AsOf, Moment, MomentError, resolve};
+use super::error::ReplayError;
+use super::moment::{AsOf, Moment, resolve};
 use super::{rules, store};
 
 /// Which aggregate to show.
@@ -121,42 +120,11 @@ pub struct Standing {
     pub amount_confirmed: String,
 }
 
-/// Why there is no history.
-#[derive(Debug, thiserror::Error)]
-pub enum HistoryError {
-    /// The ledger has none such at that moment.
-    #[error("there is no {subject} as of position {position}")]
-    NotFound {
-        /// What was asked for.
-        subject: String,
-        /// As of when.
-        position: i64,
-    },
-    /// The database fails.
-    #[error("the database fails")]
-    Database(#[from] sqlx::Error),
-    /// An event cannot be read.
-    #[error("an event cannot be read")]
-    Decode(#[from] DecodeError),
-    /// Sums beyond 128 bits.
-    #[error("amounts cannot be added")]
-    Money(#[from] MoneyError),
-    /// A moment that there is not.
-    #[error("no such moment")]
-    Moment(#[from] MomentError),
-    /// The stream has a gap: it was tampered with.
-    #[error("event {expected} of the stream is missing; `wopay audit verify` tells more")]
-    Gap {
-        /// The sequence that is not there.
-        expected: i64,
-    },
-}
-
 /// An aggregate's events up to a moment, read by its own stream.
 ///
 /// # Errors
 /// There is none, the database fails, or an event is missing or cannot be read.
-pub async fn history(pool: &PgPool, subject: Subject, moment: Option<Moment>) -> Result<History, HistoryError> {
+pub async fn history(pool: &PgPool, subject: Subject, moment: Option<Moment>) -> Result<History, ReplayError> {
     let (events, as_of) = stream_of(pool, &subject, moment).await?;
     history_of(&events, as_of.position)
 }
@@ -166,11 +134,11 @@ pub(crate) async fn stream_of(
     pool: &PgPool,
     subject: &Subject,
     moment: Option<Moment>,
-) -> Result<(Vec<RecordedEvent>, AsOf), HistoryError> {
+) -> Result<(Vec<RecordedEvent>, AsOf), ReplayError> {
     let as_of = resolve(pool, moment).await?;
     let events = store::stream(pool, subject.aggregate_type(), &subject.aggregate_id(), as_of.position).await?;
     if events.is_empty() {
-        return Err(HistoryError::NotFound { subject: subject.to_string(), position: as_of.position });
+        return Err(ReplayError::NotFound { subject: subject.to_string(), position: as_of.position });
     }
     Ok((events, as_of))
 }
@@ -179,12 +147,12 @@ pub(crate) async fn stream_of(
 ///
 /// # Errors
 /// An event is missing or cannot be read.
-pub fn history_of(events: &[RecordedEvent], as_of_position: i64) -> Result<History, HistoryError> {
+pub fn history_of(events: &[RecordedEvent], as_of_position: i64) -> Result<History, ReplayError> {
     let mut payment = Payment::default();
     let mut steps = Vec::with_capacity(events.len());
     for (recorded, expected) in events.iter().zip(1_i64..) {
         if recorded.sequence != expected {
-            return Err(HistoryError::Gap { expected });
+            return Err(ReplayError::StreamGap { expected });
         }
         steps.push(step(recorded, &mut payment)?);
     }
@@ -196,7 +164,7 @@ pub fn history_of(events: &[RecordedEvent], as_of_position: i64) -> Result<Histo
     })
 }
 
-fn step(recorded: &RecordedEvent, payment: &mut Payment) -> Result<Step, HistoryError> {
+fn step(recorded: &RecordedEvent, payment: &mut Payment) -> Result<Step, ReplayError> {
     let event = recorded.decode()?;
     let rule = match &event {
         LedgerEvent::Payment(event) => take(event, payment),

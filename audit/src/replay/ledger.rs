@@ -6,10 +6,8 @@ use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;
 use wopay_domain::deposit::UnmatchedDepositEvent;
-use wopay_domain::envelope::DecodeError;
 use wopay_domain::ledger::{Account, Layer, postings};
 use wopay_domain::merchant::MerchantEvent;
-use wopay_domain::money::MoneyError;
 use wopay_domain::payment::{PaymentEvent, PaymentStatus};
 use wopay_domain::{Asset, AssetId, LedgerEvent, Timestamp};
 use wopay_eventbus::log::{EventRef, scan};
@@ -17,7 +15,8 @@ use wopay_eventbus::log::{EventRef, scan};
 use super::Progress;
 use super::assets::learn;
 use super::books::{Balance, Books, Signed, TrialBalance};
-use super::moment::{Moment, MomentError, resolve};
+use super::error::ReplayError;
+use super::moment::{Moment, resolve};
 
 /// What the ledger was at a moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -62,29 +61,6 @@ pub struct BalanceLine {
     pub posted: Signed,
     /// What is pending, by the same side.
     pub pending: Signed,
-}
-
-/// Why there is no replay.
-#[derive(Debug, thiserror::Error)]
-pub enum ReplayError {
-    /// The database fails.
-    #[error("the database fails")]
-    Database(#[from] sqlx::Error),
-    /// An event cannot be read.
-    #[error("an event cannot be read")]
-    Decode(#[from] DecodeError),
-    /// Sums beyond 128 bits.
-    #[error("amounts cannot be added")]
-    Money(#[from] MoneyError),
-    /// A moment that there is not.
-    #[error("no such moment")]
-    Moment(#[from] MomentError),
-    /// A position is missing: the log was tampered with.
-    #[error("position {0} is missing from the log; `wopay audit verify` tells more")]
-    Gap(i64),
-    /// A payment or a deposit whose id is none.
-    #[error("the stream {0:?} has no id of its kind")]
-    Id(String),
 }
 
 /// Folds the ledger up to a moment. Memory grows with payments and unmatched deposits (some 40 bytes each) and accounts, not with events.

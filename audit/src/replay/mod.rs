@@ -7,6 +7,7 @@
 mod assets;
 mod books;
 mod cause;
+mod error;
 mod history;
 mod ledger;
 mod moment;
@@ -15,8 +16,9 @@ mod store;
 
 pub use books::{Balance, Books, Signed, TrialBalance};
 pub use cause::Cause;
-pub use history::{BookedLine, History, HistoryError, Standing, Step, Subject, history, history_of};
-pub use ledger::{BalanceLine, LedgerFold, LedgerReplay, ReplayError, ledger};
+pub use error::ReplayError;
+pub use history::{BookedLine, History, Standing, Step, Subject, history, history_of};
+pub use ledger::{BalanceLine, LedgerFold, LedgerReplay, ledger};
 pub use moment::{AsOf, Moment, MomentError, first_at_or_after, resolve};
 
 pub(crate) use assets::{NAMING, learn};

@@ -25,8 +25,6 @@ mod store;
 mod tests;
 
 use sqlx::PgPool;
-use wopay_domain::envelope::DecodeError;
-use wopay_domain::money::MoneyError;
 use wopay_domain::{LedgerEvent, PaymentId, RecordedEvent};
 use wopay_eventbus::log::scan;
 
@@ -34,7 +32,7 @@ use self::heads::Heads;
 use self::outcome::{NotCompared, compare};
 use self::report::Summary;
 use self::run::World;
-use crate::replay::{Moment, MomentError, Progress, resolve};
+use crate::replay::{Moment, Progress, ReplayError, resolve};
 
 pub use self::facts::FactsError;
 pub use self::outcome::{Difference, Kind, Outcome};
@@ -57,31 +55,11 @@ pub struct Options {
     pub differences_max: usize,
 }
 
-/// Why there is no report.
-#[derive(Debug, thiserror::Error)]
-pub enum WhatIfError {
-    /// The database fails.
-    #[error("the database fails")]
-    Database(#[from] sqlx::Error),
-    /// An event cannot be read.
-    #[error("an event cannot be read")]
-    Decode(#[from] DecodeError),
-    /// Sums beyond 128 bits.
-    #[error("amounts cannot be added")]
-    Money(#[from] MoneyError),
-    /// A moment that there is not.
-    #[error("no such moment")]
-    Moment(#[from] MomentError),
-    /// An id that is none.
-    #[error("the stream {0:?} has no payment's id")]
-    Id(String),
-}
-
 /// Decides the payments of a period again under another policy.
 ///
 /// # Errors
 /// The database fails or an event cannot be read. A payment whose facts are not understood is no error: it is counted.
-pub async fn what_if(pool: &PgPool, options: &Options, progress: impl Fn(Progress)) -> Result<Report, WhatIfError> {
+pub async fn what_if(pool: &PgPool, options: &Options, progress: impl Fn(Progress)) -> Result<Report, ReplayError> {
     let as_of = resolve(pool, None).await?;
     let from = match options.from {
         Some(moment) => resolve_from(pool, moment).await?,
@@ -113,9 +91,9 @@ pub async fn what_if(pool: &PgPool, options: &Options, progress: impl Fn(Progres
     Ok(summary.finish())
 }
 
-fn decide_again(stream: &[RecordedEvent], world: World<'_>, summary: &mut Summary) -> Result<(), WhatIfError> {
+fn decide_again(stream: &[RecordedEvent], world: World<'_>, summary: &mut Summary) -> Result<(), ReplayError> {
     let Some(first) = stream.first() else { return Ok(()) };
-    let payment_id: PaymentId = first.aggregate_id.parse().map_err(|_| WhatIfError::Id(first.aggregate_id.clone()))?;
+    let payment_id: PaymentId = first.aggregate_id.parse().map_err(|_| ReplayError::Id(first.aggregate_id.clone()))?;
     let mut events = Vec::with_capacity(stream.len());
     for event in stream {
         if let LedgerEvent::Payment(event) = event.decode()? {
@@ -146,7 +124,7 @@ fn in_streams(events: Vec<RecordedEvent>) -> Vec<Vec<RecordedEvent>> {
 }
 
 /// The first pass: how far each chain had come, and when.
-async fn learn_heads(pool: &PgPool, upto: i64, passes: u8, progress: &impl Fn(Progress)) -> Result<Heads, WhatIfError> {
+async fn learn_heads(pool: &PgPool, upto: i64, passes: u8, progress: &impl Fn(Progress)) -> Result<Heads, ReplayError> {
     let mut heads = Heads::default();
     let mut events = scan(pool, 0, upto);
     while let Some(chunk) = events.next().await? {
@@ -168,7 +146,7 @@ async fn learn_heads(pool: &PgPool, upto: i64, passes: u8, progress: &impl Fn(Pr
 }
 
 /// The first position at or after a moment.
-async fn resolve_from(pool: &PgPool, moment: Moment) -> Result<i64, WhatIfError> {
+async fn resolve_from(pool: &PgPool, moment: Moment) -> Result<i64, ReplayError> {
     Ok(match moment {
         Moment::Position(position) => position.max(1),
         Moment::Time(_) => crate::replay::first_at_or_after(pool, moment).await?,

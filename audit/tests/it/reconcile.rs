@@ -159,6 +159,20 @@ impl Book {
         }
     }
 
+    async fn request_refund(&mut self, number: u32, minor: u128) {
+        let (refund_id, amount) = (id(77).parse().unwrap(), Money::new(minor, native()));
+        let (to, reason) = (address(50), "asked".to_owned());
+        let request = RequestRefund { refund_id, amount, to, reason, at: at(130) };
+        self.execute(number, PaymentCommand::RequestRefund(Box::new(request))).await;
+    }
+
+    async fn complete_refund(&mut self, number: u32, fee: Option<u128>) {
+        let refund_id = id(77).parse().unwrap();
+        let network_fee = fee.map(|minor| Money::new(minor, native()));
+        let complete = CompleteRefund { refund_id, transaction: format!("0x{:064x}", 9), network_fee, at: at(140) };
+        self.execute(number, PaymentCommand::CompleteRefund(Box::new(complete))).await;
+    }
+
     async fn insert(&mut self, kind: &str, id: &str, name: &str, version: &str, payload: serde_json::Value) {
         self.position += 1;
         sqlx::query(
@@ -304,8 +318,8 @@ async fn the_ledger_is_seen_as_of_the_block() {
     assert_eq!(result.differences, []);
     assert_eq!((result.addresses, result.is_premature(), result.position), (3, true, book.position));
     let total = &result.totals[0];
-    assert_eq!((total.confirmed, total.seen, total.found, total.treasury), (17, 20, 37, 1_000));
-    assert_eq!((result.totals[1].confirmed, result.totals[1].found), (3, 3));
+    assert_eq!((total.sums.confirmed, total.sums.seen, total.found, total.treasury), (17, 20, 37, 1_000));
+    assert_eq!((result.totals[1].sums.confirmed, result.totals[1].found), (3, 3));
 
     let result = book.reconcile(9, &chain).await;
     let differences: Vec<_> = result.differences.iter().map(brief).collect();
@@ -322,22 +336,13 @@ async fn refunds_may_have_been_paid_from_the_address_or_not() {
     let mut book = Book::new().await;
     book.open(1, "bsc").await;
     book.report(1, 1_000, 5, CONFIRMED).await;
-    let refund_id = id(77).parse().unwrap();
-    let (amount, to) = (Money::new(400, native()), address(50));
-    let request = RequestRefund { refund_id, amount, to, reason: "asked".to_owned(), at: at(10) };
-    book.execute(1, PaymentCommand::RequestRefund(Box::new(request))).await;
+    book.request_refund(1, 400).await;
     let balanced = async |book: &Book, held: u128| {
         let chain = Chain::holds([((address(1), native()), held)]);
         book.reconcile(9, &chain).await.is_balanced()
     };
     assert!(balanced(&book, 1_000).await && !balanced(&book, 600).await, "a request moves nothing");
-    let complete = CompleteRefund {
-        refund_id,
-        transaction: format!("0x{:064x}", 9),
-        network_fee: Some(Money::new(21, native())),
-        at: at(20),
-    };
-    book.execute(1, PaymentCommand::CompleteRefund(Box::new(complete))).await;
+    book.complete_refund(1, Some(21)).await;
     assert!(balanced(&book, 1_000).await && balanced(&book, 579).await);
     assert!(!balanced(&book, 600).await && !balanced(&book, 1_021).await);
 }
@@ -374,7 +379,7 @@ async fn addresses_without_a_claim_are_looked_at_too() {
     assert_eq!((result.addresses, result.differences.len()), (1_203, 1));
     assert_eq!(brief(&result.differences[0]), (given_out.as_str(), DifferenceKind::Unrecorded, 0, 4));
     assert_eq!(result.differences[0].payment, None);
-    assert_eq!(result.totals[0].confirmed, 30);
+    assert_eq!(result.totals[0].sums.confirmed, 30);
 }
 
 #[tokio::test]
@@ -407,25 +412,20 @@ async fn money_of_nobody_is_expected_where_it_stands_whatever_was_decided() {
         let result = book.reconcile(9, &on_chain(held)).await;
         assert_eq!(result.differences, []);
         let total = &result.totals[0];
-        assert_eq!((total.confirmed, total.unmatched, total.dust), (900, 600, 7));
-        assert_eq!((total.refunded, total.left, total.found), (307, left, 1_200 + held));
+        assert_eq!((total.sums.confirmed, total.sums.unmatched, total.sums.dust), (900, 600, 7));
+        assert_eq!((total.sums.refunded, total.left, total.found), (307, left, 1_200 + held));
     }
     assert_eq!(book.reconcile(9, &on_chain(307)).await.addresses, 5);
     assert_eq!(book.reconcile(4, &Chain::default()).await.differences, [], "before they came");
 
     // A refund of what was assigned may have been paid from where that stands.
-    let refund_id = id(77).parse().unwrap();
-    let (amount, to) = (Money::new(150, native()), address(50));
-    let request = RequestRefund { refund_id, amount, to, reason: "asked".to_owned(), at: at(130) };
-    book.execute(1, PaymentCommand::RequestRefund(Box::new(request))).await;
-    let complete =
-        CompleteRefund { refund_id, transaction: format!("0x{:064x}", 9), network_fee: None, at: at(140) };
-    book.execute(1, PaymentCommand::CompleteRefund(Box::new(complete))).await;
+    book.request_refund(1, 150).await;
+    book.complete_refund(1, None).await;
     let mut chain = on_chain(307);
     assert!(book.reconcile(9, &chain).await.is_balanced());
     chain.held.insert((address(12), native()), 50);
     let result = book.reconcile(9, &chain).await;
-    assert_eq!((result.differences.as_slice(), result.totals[0].left, result.totals[0].refunded), (&[][..], 150, 457));
+    assert_eq!((result.differences.as_slice(), result.totals[0].left, result.totals[0].sums.refunded), (&[][..], 150, 457));
 
     // It is gone with its block; the payment is told first.
     book.stray(12, 200, 5, DepositStage::Orphaned, Some(1)).await;
@@ -450,7 +450,7 @@ async fn what_stands_beside_the_books_is_accounted_for() {
     let chain = Chain::holds([((address(1), native()), 107), ((address(1), usdt().id), 5), ((address(1), later), 9)]);
     let result = book.reconcile(7, &chain).await;
     assert_eq!(result.differences, []);
-    assert_eq!((result.totals[0].dust, result.totals[0].seen, result.totals[1].dust), (7, 100, 5));
+    assert_eq!((result.totals[0].sums.dust, result.totals[0].sums.seen, result.totals[1].sums.dust), (7, 100, 5));
 
     let short = Chain::holds([((address(1), native()), 106), ((address(1), usdt().id), 6)]);
     let result = book.reconcile(7, &short).await;

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use wopay_audit::explain::explain;
 use wopay_audit::replay::{
-    HistoryError, LedgerFold, Moment, MomentError, ReplayError, Subject, history, ledger, resolve,
+    LedgerFold, Moment, MomentError, ReplayError, Subject, history, ledger, resolve,
 };
 use wopay_eventbus::log;
 
@@ -102,10 +102,10 @@ async fn a_payments_history_names_causes_and_rules() {
     assert_eq!(history.steps[6].standing.as_ref().unwrap().status, "reversed");
 
     let early = super::replay::history_at(&story, 4, 4).await;
-    assert!(matches!(early, Err(HistoryError::NotFound { .. })));
+    assert!(matches!(early, Err(ReplayError::NotFound { .. })));
 }
 
-pub(crate) async fn history_at(story: &Story, number: u32, position: i64) -> Result<usize, HistoryError> {
+pub(crate) async fn history_at(story: &Story, number: u32, position: i64) -> Result<usize, ReplayError> {
     let history = history(story.pool(), Subject::Payment(payment_id(number)), Some(Moment::Position(position))).await?;
     Ok(history.steps.len())
 }

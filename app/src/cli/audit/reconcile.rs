@@ -186,11 +186,11 @@ fn totals(totals: &[AssetTotal], assets: &HashMap<&AssetId, &Asset>) -> String {
         let shown = |minor: u128| amount(assets, &total.asset, minor);
         table.add_row([
             name(assets, &total.asset),
-            shown(total.confirmed),
-            shown(total.seen),
-            shown(total.unmatched),
-            shown(total.dust),
-            shown(total.refunded),
+            shown(total.sums.confirmed),
+            shown(total.sums.seen),
+            shown(total.sums.unmatched),
+            shown(total.sums.dust),
+            shown(total.sums.refunded),
             shown(total.left),
             shown(total.found),
             shown(total.treasury),
