@@ -14,7 +14,7 @@ pub enum ReadModel {
     Merchants,
     /// Payments.
     Payments,
-    /// Deposits on the chains.
+    /// Deposits of payments on the chains.
     BlockchainTransactions,
     /// Money at addresses that no payment claimed.
     UnmatchedDeposits,
@@ -73,12 +73,8 @@ impl ReadModel {
     #[must_use]
     pub const fn version(self) -> i32 {
         match self {
-            Self::Merchants
-            | Self::Payments
-            | Self::BlockchainTransactions
-            | Self::UnmatchedDeposits
-            | Self::Journal
-            | Self::Feed => 1,
+            Self::Merchants | Self::Payments | Self::Journal | Self::Feed => 1,
+            Self::BlockchainTransactions | Self::UnmatchedDeposits => 2,
         }
     }
 

@@ -1,8 +1,9 @@
 //! Writes `unmatched_deposits`. Such money is rare, and dust never comes here: an event is a statement.
 
 use sqlx::PgConnection;
-use wopay_domain::DepositId;
 use wopay_domain::deposit::{UnmatchedDepositEvent, UnmatchedDepositOrphaned, UnmatchedDepositRecorded};
+use wopay_domain::payment::PaymentEvent;
+use wopay_domain::{DepositId, PaymentId};
 
 use crate::batch::Batch;
 use crate::decode::storable;
@@ -39,6 +40,34 @@ pub(crate) async fn apply(connection: &mut PgConnection, batch: &Batch<'_>) -> R
             return Err(ApplyError::poison(position, source));
         }
     }
+    for (position, payment_id, event) in batch.payments() {
+        if let PaymentEvent::DepositAssigned(it) = event
+            && it.was_unmatched
+        {
+            count(connection, position, payment_id, DepositId::of(&it.deposit)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes down that the payment has what was assigned to it. Its event follows the deposit's, in a stream of its own, and
+/// nothing follows from it that the deposit's later events change: so it may be applied after them.
+async fn count(
+    connection: &mut PgConnection,
+    position: i64,
+    payment_id: PaymentId,
+    id: DepositId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE unmatched_deposits
+         SET is_counted = true, position = GREATEST(position, $3)
+         WHERE id = $1 AND payment_id = $2",
+    )
+    .bind(id.as_uuid())
+    .bind(payment_id.as_uuid())
+    .bind(position)
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

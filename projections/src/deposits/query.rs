@@ -5,6 +5,7 @@ use sqlx::{PgPool, Postgres, QueryBuilder, Row};
 use uuid::Uuid;
 use wopay_domain::{AssetId, ChainName, PaymentId, Timestamp};
 
+use super::sources;
 use crate::decode::{invalid, parsed, total};
 use crate::handler::FOLLOWER;
 use crate::minor::MinorTotal;
@@ -21,18 +22,29 @@ pub enum DepositState {
     Dust,
     /// Of a contract or mint that is not configured. In no book.
     UnknownToken,
-    /// Was held or unmatched and is a payment's by decision.
+    /// Was unmatched and is to be a payment's by decision, which the payment's own stream does not say yet. Not counted;
+    /// the same decision again completes it.
+    Assigning,
+    /// Was held or unmatched and is a payment's by decision, which counts it.
     Assigned,
     /// Was held or unmatched and was sent back, as somebody said.
     Refunded,
-    /// Was unmatched or odd, and its block left the chain.
+    /// Its block left the chain, whatever was decided before ([`OddDeposit::decision`]).
     Orphaned,
 }
 
 impl DepositState {
     /// Every state.
-    pub const ALL: [Self; 7] =
-        [Self::Held, Self::Unmatched, Self::Dust, Self::UnknownToken, Self::Assigned, Self::Refunded, Self::Orphaned];
+    pub const ALL: [Self; 8] = [
+        Self::Held,
+        Self::Unmatched,
+        Self::Dust,
+        Self::UnknownToken,
+        Self::Assigning,
+        Self::Assigned,
+        Self::Refunded,
+        Self::Orphaned,
+    ];
 
     /// The name in the API and at the command line.
     #[must_use]
@@ -42,6 +54,7 @@ impl DepositState {
             Self::Unmatched => "unmatched",
             Self::Dust => "dust",
             Self::UnknownToken => "unknown_token",
+            Self::Assigning => "assigning",
             Self::Assigned => "assigned",
             Self::Refunded => "refunded",
             Self::Orphaned => "orphaned",
@@ -52,6 +65,26 @@ impl DepositState {
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+}
+
+/// What somebody decided about odd money.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It is a payment's.
+    Assigned,
+    /// It was sent back, as somebody said.
+    Refunded,
+}
+
+impl Decision {
+    /// The name in the API and at the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Assigned => "assigned",
+            Self::Refunded => "refunded",
+        }
     }
 }
 
@@ -69,7 +102,7 @@ pub struct DepositFilter {
 /// Odd money.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OddDeposit {
-    /// Made from the deposit's key.
+    /// Made from the deposit's key, and from the payment that has it, if one has.
     pub id: Uuid,
     /// `<chain>:<transaction>:<leg>`, by which an operator names it.
     pub deposit: String,
@@ -79,7 +112,8 @@ pub struct OddDeposit {
     pub hold_reason: Option<String>,
     /// Whether it is confirmed.
     pub is_confirmed: bool,
-    /// The payment whose address received it, or that it was assigned to.
+    /// The payment whose address received it, or that it was assigned to. After a reorganization there may be two rows of
+    /// a deposit: where it was, orphaned, and where it is.
     pub payment_id: Option<PaymentId>,
     /// What.
     pub asset: AssetId,
@@ -97,6 +131,8 @@ pub struct OddDeposit {
     pub block_number: Option<i64>,
     /// The block's time.
     pub block_time: Timestamp,
+    /// What was decided. It stays when the deposit's block leaves the chain.
+    pub decision: Option<Decision>,
     /// Why it was decided so.
     pub decision_reason: Option<String>,
     /// The transaction that is said to have sent it back.
@@ -104,35 +140,6 @@ pub struct OddDeposit {
     /// When it was decided.
     pub decided_at: Option<Timestamp>,
 }
-
-/// Where odd money is found. A deposit stands in one of the three: what the ledger was told of as nobody's, what a payment
-/// holds, what the watchers keep. A deposit that was assigned is listed by the stream that decided.
-const SOURCES: &str = "
-    SELECT id, concat_ws(':', blockchain, transaction_hash, leg) AS deposit,
-           CASE WHEN decision IS NOT NULL THEN decision
-                WHEN status = 'orphaned' THEN 'orphaned'
-                ELSE 'unmatched' END AS state,
-           NULL::text AS hold_reason, status = 'recorded' AS is_confirmed, payment_id, blockchain, asset, amount_minor,
-           from_address, to_address, block_number, block_time, decision_reason, decision_transaction, decided_at
-    FROM unmatched_deposits
-    UNION ALL
-    SELECT id, concat_ws(':', blockchain, transaction_hash, leg),
-           CASE WHEN decision IS NOT NULL THEN decision
-                WHEN status = 'orphaned' THEN 'orphaned'
-                ELSE 'held' END,
-           hold_reason, status = 'confirmed', payment_id, blockchain, asset, amount_minor,
-           from_address, to_address, block_number, block_time, decision_reason, decision_transaction, decided_at
-    FROM blockchain_transactions
-    WHERE (disposition = 'hold' OR decision IS NOT NULL)
-      AND NOT EXISTS (SELECT FROM unmatched_deposits known WHERE known.id = blockchain_transactions.id)
-    UNION ALL
-    SELECT left(encode(sha256(convert_to(concat_ws(':', chain, tx_hash, leg), 'UTF8')), 'hex'), 32)::uuid,
-           concat_ws(':', chain, tx_hash, leg),
-           CASE WHEN stage = 'orphaned' THEN 'orphaned' ELSE kind END,
-           NULL, stage = 'confirmed', payment_id, chain, asset, amount_minor,
-           from_address, address, block_number, block_time, NULL, NULL, NULL
-    FROM deposit_observations
-    WHERE kind <> 'money'";
 
 /// Odd money, newest block first. What the watchers keep is as it is now; the rest belongs to `as_of_position`.
 ///
@@ -148,29 +155,20 @@ pub async fn list(
         "SELECT checkpoint.position AS as_of_position, odd.*
          FROM (SELECT COALESCE((SELECT position FROM follower_checkpoints WHERE name = ",
     );
-    query.push_bind(FOLLOWER).push("), 0) AS position) AS checkpoint LEFT JOIN LATERAL (SELECT odd.*, odd.amount_minor::text AS amount_text, assets.symbol, assets.decimals FROM (");
-    query.push(SOURCES).push(") AS odd LEFT JOIN assets ON assets.asset = odd.asset WHERE true");
-    if !filter.states.is_empty() {
-        let states: Vec<&str> = filter.states.iter().map(|state| state.as_str()).collect();
-        query.push(" AND odd.state = ANY(").push_bind(states).push(")");
-    }
-    if let Some(chain) = &filter.chain {
-        query.push(" AND odd.blockchain = ").push_bind(chain.to_string());
-    }
-    if let Some(asset) = &filter.asset {
-        query.push(" AND odd.asset = ").push_bind(asset.to_string());
-    }
-    if let Some(after) = after {
-        query
-            .push(" AND (odd.block_time, odd.id) < (")
-            .push_bind(after.created_at)
-            .push(", ")
-            .push_bind(after.id)
-            .push(")");
-    }
-    query.push(" ORDER BY odd.block_time DESC, odd.id DESC LIMIT ").push_bind(i64::from(limit).saturating_add(1));
-    query.push(") AS odd ON true ORDER BY odd.block_time DESC, odd.id DESC");
-    let rows = query.build().fetch_all(pool).await?;
+    query.push_bind(FOLLOWER).push(
+        "), 0) AS position) AS checkpoint
+         LEFT JOIN LATERAL (
+             SELECT odd.*, odd.amount_minor::text AS amount_text, assets.symbol, assets.decimals
+             FROM (",
+    );
+    let rows_max = i64::from(limit).saturating_add(1);
+    sources::push(&mut query, filter, after, rows_max);
+    query.push(
+        ") AS odd LEFT JOIN assets ON assets.asset = odd.asset ORDER BY odd.block_time DESC, odd.id DESC LIMIT ",
+    );
+    query.push_bind(rows_max).push(") AS odd ON true ORDER BY odd.block_time DESC, odd.id DESC");
+    // Planned anew each time: a plan for any limit reads whole tables.
+    let rows = query.build().persistent(false).fetch_all(pool).await?;
     let answer = as_of(&rows, "id", odd)?;
     Ok(page(answer, limit, |deposit| Cursor { created_at: deposit.block_time, id: deposit.id }))
 }
@@ -241,6 +239,7 @@ fn odd(row: &PgRow) -> Result<OddDeposit, sqlx::Error> {
         to_address: row.try_get("to_address")?,
         block_number: row.try_get("block_number")?,
         block_time: row.try_get("block_time")?,
+        decision: decision(row)?,
         decision_reason: row.try_get("decision_reason")?,
         decision_transaction: row.try_get("decision_transaction")?,
         decided_at: row.try_get("decided_at")?,
@@ -250,6 +249,12 @@ fn odd(row: &PgRow) -> Result<OddDeposit, sqlx::Error> {
 fn state(row: &PgRow) -> Result<DepositState, sqlx::Error> {
     let name: &str = row.try_get("state")?;
     DepositState::parse(name).ok_or_else(|| invalid("state", format!("{name:?} is no state")))
+}
+
+fn decision(row: &PgRow) -> Result<Option<Decision>, sqlx::Error> {
+    let Some(name) = row.try_get::<Option<&str>, _>("decision")? else { return Ok(None) };
+    let decision = [Decision::Assigned, Decision::Refunded].into_iter().find(|decision| decision.as_str() == name);
+    decision.map(Some).ok_or_else(|| invalid("decision", format!("{name:?} is no decision")))
 }
 
 fn decimals(row: &PgRow) -> Result<Option<u8>, sqlx::Error> {

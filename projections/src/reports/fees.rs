@@ -17,7 +17,8 @@ use crate::page::{AsOf, Page, page};
 pub struct FeeRow {
     /// When the period begins.
     pub starts_at: Timestamp,
-    /// The merchant for whom they were charged or paid; `None` if the report is not by merchant, or for nobody's.
+    /// The merchant for whom they were charged or paid; `None` if the report is not by merchant, or for nobody's: what the
+    /// network took for money that was sent back from suspense, say.
     pub merchant: Option<MerchantId>,
     /// The asset.
     pub asset: AssetInfo,

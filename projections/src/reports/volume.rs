@@ -1,4 +1,4 @@
-//! What merchants took in: confirmed deposits, what reorganizations took back, refunds.
+//! What merchants took in: deposits that were credited, what reorganizations took back, refunds.
 
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Postgres, QueryBuilder, Row};
@@ -20,12 +20,13 @@ pub struct VolumeRow {
     pub merchant: Option<MerchantId>,
     /// The asset.
     pub asset: AssetInfo,
-    /// Deposits confirmed.
+    /// Deposits credited: confirmed, or assigned by an operator, who took them out of suspense. By effective time an
+    /// assignment counts in the period in which it was decided.
     pub deposits: u64,
     /// Their sum, in minor units as all amounts here.
     pub gross: MinorTotal,
-    /// Deposits that were confirmed and then orphaned by a reorganization. By effective time they count in the period of
-    /// their block, as the deposits that they take back.
+    /// Deposits that were credited and then orphaned by a reorganization. By effective time they count in the period of
+    /// their block, as the confirmed deposits that they take back.
     pub orphaned: u64,
     /// Their sum.
     pub taken_back: MinorTotal,
@@ -33,7 +34,8 @@ pub struct VolumeRow {
     pub refunds: u64,
     /// Their sum.
     pub refunded: MinorTotal,
-    /// `gross` less `taken_back` less `refunded`; below zero where more went than came.
+    /// `gross` less `taken_back` less `refunded`, which is what merchants' payables grew by; below zero where more went
+    /// than came.
     pub net: MinorTotal,
 }
 
@@ -59,8 +61,10 @@ pub async fn volume(
     }))
 }
 
-/// The events that move money of merchants.
-const EVENTS: &str = "('DepositConfirmed', 'DepositOrphaned', 'RefundCompleted')";
+/// The events that move money of merchants: every event that posts to what is owed to them.
+const EVENTS: &str = "('DepositConfirmed', 'DepositAssigned', 'DepositOrphaned', 'RefundCompleted')";
+/// Those of them that credit it.
+const CREDITS: &str = "('DepositConfirmed', 'DepositAssigned')";
 
 fn statement<'a>(
     request: &ReportRequest,
@@ -68,7 +72,7 @@ fn statement<'a>(
     cursor: Option<&ReportCursor>,
     limit: u16,
 ) -> QueryBuilder<'a, Postgres> {
-    let mut query = QueryBuilder::new(
+    let mut query = QueryBuilder::new(format!(
         "SELECT
              report.starts_at, report.merchant, report.asset, assets.symbol, assets.decimals, report.deposits,
              report.gross::text AS gross, report.orphaned, report.taken_back::text AS taken_back, report.refunds,
@@ -76,14 +80,14 @@ fn statement<'a>(
          FROM (
              SELECT
                  part.starts_at, part.merchant, part.asset,
-                 COALESCE(sum(part.lines) FILTER (WHERE part.event_type = 'DepositConfirmed'), 0)::bigint AS deposits,
-                 COALESCE(sum(part.amount) FILTER (WHERE part.event_type = 'DepositConfirmed'), 0) AS gross,
+                 COALESCE(sum(part.lines) FILTER (WHERE part.event_type IN {CREDITS}), 0)::bigint AS deposits,
+                 COALESCE(sum(part.amount) FILTER (WHERE part.event_type IN {CREDITS}), 0) AS gross,
                  COALESCE(sum(part.lines) FILTER (WHERE part.event_type = 'DepositOrphaned'), 0)::bigint AS orphaned,
                  COALESCE(sum(part.amount) FILTER (WHERE part.event_type = 'DepositOrphaned'), 0) AS taken_back,
                  COALESCE(sum(part.lines) FILTER (WHERE part.event_type = 'RefundCompleted'), 0)::bigint AS refunds,
                  COALESCE(sum(part.amount) FILTER (WHERE part.event_type = 'RefundCompleted'), 0) AS refunded
              FROM (",
-    );
+    ));
     match request.period.axis {
         TimeAxis::Effective => {
             push_whole_days(&mut query, request, bounds);

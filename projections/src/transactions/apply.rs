@@ -8,7 +8,7 @@ use wopay_domain::payment::Disposition;
 use wopay_domain::{DepositKey, DepositLeg, Timestamp};
 
 use super::decisions;
-use super::fold::{Change, Detected, fold};
+use super::fold::{Change, Detected, Identity, fold};
 use super::opening::{Opening, openings};
 use crate::batch::Batch;
 use crate::decode::{count, storable};
@@ -21,17 +21,18 @@ pub(crate) async fn apply(connection: &mut PgConnection, batch: &Batch<'_>) -> R
         // A deposit may also be decided about alone.
         return Ok(decisions::apply(connection, batch).await?);
     }
-    let payments = changes.values().map(|change| change.payment_id).collect();
+    let payments = changes.keys().map(|(payment_id, _)| *payment_id).collect();
     let openings = openings(connection, batch, &payments).await?;
     let mut detected = New::default();
     let mut changed = Deposits::default();
-    for (key, change) in &changes {
-        let opening = openings.get(&change.payment_id).ok_or_else(|| {
-            ApplyError::poison(change.position, PoisonError::NotOpened(change.payment_id.to_string()))
-        })?;
+    for (identity, change) in &changes {
+        let payment_id = identity.0;
+        let opening = openings
+            .get(&payment_id)
+            .ok_or_else(|| ApplyError::poison(change.position, PoisonError::NotOpened(payment_id.to_string())))?;
         match change.detected {
-            Some(first) => detected.push(key, change, first, opening),
-            None => changed.push(key, change, opening),
+            Some(first) => detected.push(*identity, change, first, opening),
+            None => changed.push(*identity, change, opening),
         }
     }
     if !detected.deposits.position.is_empty() {
@@ -52,6 +53,7 @@ pub(crate) async fn apply(connection: &mut PgConnection, batch: &Batch<'_>) -> R
 /// What an event can change, a vector per column.
 #[derive(Default)]
 struct Deposits<'a> {
+    payment_id: Vec<Uuid>,
     blockchain: Vec<&'a str>,
     transaction_hash: Vec<&'a str>,
     leg: Vec<Cow<'a, str>>,
@@ -71,13 +73,14 @@ struct Deposits<'a> {
 }
 
 impl<'a> Deposits<'a> {
-    fn push(&mut self, key: &'a DepositKey, change: &Change<'a>, opening: &Opening) {
+    fn push(&mut self, (payment_id, key): Identity<'a>, change: &Change<'a>, opening: &Opening) {
         let now = &change.now;
         let known = (now.amount.asset() == &opening.asset.id).then_some(&opening.asset);
         let (disposition, hold_reason) = match now.disposition {
             Disposition::Credit => ("credit", None),
             Disposition::Hold(reason) => ("hold", Some(reason.as_str())),
         };
+        self.payment_id.push(payment_id.as_uuid());
         self.blockchain.push(key.chain.as_str());
         self.transaction_hash.push(&key.transaction);
         self.leg.push(leg(key));
@@ -101,7 +104,6 @@ impl<'a> Deposits<'a> {
 #[derive(Default)]
 struct New<'a> {
     deposits: Deposits<'a>,
-    payment_id: Vec<Uuid>,
     merchant_id: Vec<Uuid>,
     from_address: Vec<Option<Cow<'a, str>>>,
     to_address: Vec<String>,
@@ -109,12 +111,11 @@ struct New<'a> {
 }
 
 impl<'a> New<'a> {
-    fn push(&mut self, key: &'a DepositKey, change: &Change<'a>, first: Detected<'a>, opening: &Opening) {
-        self.deposits.push(key, change, opening);
-        self.payment_id.push(change.payment_id.as_uuid());
+    fn push(&mut self, identity: Identity<'a>, change: &Change<'a>, first: Detected<'a>, opening: &Opening) {
+        self.deposits.push(identity, change, opening);
         self.merchant_id.push(opening.merchant_id.as_uuid());
         self.from_address.push(first.from.map(storable));
-        self.to_address.push(storable(&opening.address).into_owned());
+        self.to_address.push(storable(first.address.unwrap_or(&opening.address)).into_owned());
         self.created_at.push(first.at);
     }
 }
@@ -137,7 +138,8 @@ async fn insert(connection: &mut PgConnection, rows: New<'_>) -> Result<(), sqlx
             block_number, block_hash, block_time, confirmations, status, asset, decimals, amount_minor, disposition,
             hold_reason, created_at, updated_at, position)
         SELECT
-            left(encode(sha256(convert_to(concat_ws(':', blockchain, transaction_hash, leg), 'UTF8')), 'hex'), 32)::uuid,
+            left(encode(sha256(convert_to(
+                concat_ws(':', payment_id, blockchain, transaction_hash, leg), 'UTF8')), 'hex'), 32)::uuid,
             payment_id, merchant_id, blockchain, transaction_hash, leg, from_address, to_address, amount::numeric,
             block_number, block_hash, block_time, confirmations, status, asset, decimals, amount_minor::numeric,
             disposition, hold_reason, created_at, updated_at, position
@@ -150,7 +152,6 @@ async fn insert(connection: &mut PgConnection, rows: New<'_>) -> Result<(), sqlx
             decimals, amount_minor, disposition, hold_reason, updated_at, position, payment_id, merchant_id,
             from_address, to_address, created_at)";
     bind(sqlx::query(statement), rows.deposits)
-        .bind(rows.payment_id)
         .bind(rows.merchant_id)
         .bind(rows.from_address)
         .bind(rows.to_address)
@@ -179,18 +180,18 @@ async fn update(connection: &mut PgConnection, rows: Deposits<'_>) -> Result<u64
         FROM unnest(
             $1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::timestamptz[], $8::integer[],
             $9::text[], $10::text[], $11::smallint[], $12::text[], $13::text[], $14::text[], $15::timestamptz[],
-            $16::bigint[])
+            $16::bigint[], $17::uuid[])
         AS changed (
             blockchain, transaction_hash, leg, amount, block_number, block_hash, block_time, confirmations, status, asset,
-            decimals, amount_minor, disposition, hold_reason, updated_at, position)
-        WHERE (stored.blockchain, stored.transaction_hash, stored.leg)
-            = (changed.blockchain, changed.transaction_hash, changed.leg)";
+            decimals, amount_minor, disposition, hold_reason, updated_at, position, payment_id)
+        WHERE (stored.blockchain, stored.transaction_hash, stored.leg, stored.payment_id)
+            = (changed.blockchain, changed.transaction_hash, changed.leg, changed.payment_id)";
     Ok(bind(sqlx::query(statement), rows).execute(connection).await?.rows_affected())
 }
 
 type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
 
-/// Binds `$1` to `$16`.
+/// Binds `$1` to `$17`.
 fn bind<'q>(query: Query<'q>, rows: Deposits<'q>) -> Query<'q> {
     query
         .bind(rows.blockchain)
@@ -209,4 +210,5 @@ fn bind<'q>(query: Query<'q>, rows: Deposits<'q>) -> Query<'q> {
         .bind(rows.hold_reason)
         .bind(rows.updated_at)
         .bind(rows.position)
+        .bind(rows.payment_id)
 }

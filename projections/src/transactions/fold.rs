@@ -1,4 +1,7 @@
 //! What a batch changes in each deposit. Every deposit event states the whole deposit, so the last one wins.
+//!
+//! A reorganization can give one movement of money to another payment than before; each payment's stream then has its own
+//! say, in any order beside the other's. So whose stream it is belongs to what a row is.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +10,11 @@ use wopay_domain::{BlockRef, DepositKey, Money, PaymentId, Timestamp};
 
 use crate::batch::Batch;
 
+/// A deposit as a payment's stream has it.
+pub(super) type Identity<'a> = (PaymentId, &'a DepositKey);
+
 /// A deposit after a batch.
 pub(super) struct Change<'a> {
-    pub(super) payment_id: PaymentId,
     /// Its first detection, when that is in the batch: the row is new.
     pub(super) detected: Option<Detected<'a>>,
     /// What the last event says.
@@ -22,6 +27,8 @@ pub(super) struct Change<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Detected<'a> {
     pub(super) from: Option<&'a str>,
+    /// Where it stands, if that is not the payment's own address.
+    pub(super) address: Option<&'a str>,
     pub(super) at: Timestamp,
 }
 
@@ -36,18 +43,21 @@ pub(super) struct Stated<'a> {
 }
 
 /// The changes of a batch, by deposit.
-pub(super) fn fold<'a>(batch: &'a Batch<'_>) -> BTreeMap<&'a DepositKey, Change<'a>> {
-    let mut changes: BTreeMap<&'a DepositKey, Change<'a>> = BTreeMap::new();
+pub(super) fn fold<'a>(batch: &'a Batch<'_>) -> BTreeMap<Identity<'a>, Change<'a>> {
+    let mut changes: BTreeMap<Identity<'a>, Change<'a>> = BTreeMap::new();
     for (position, payment_id, event) in batch.payments() {
         let Some((key, now, updated_at)) = stated(event) else { continue };
+        let identity = (payment_id, key);
         let detected = match event {
-            PaymentEvent::DepositDetected(event) => Some(Detected { from: event.from.as_deref(), at: event.at }),
-            PaymentEvent::DepositAssigned(event) if event.was_unmatched => {
-                Some(Detected { from: event.from.as_deref(), at: event.at })
+            PaymentEvent::DepositDetected(event) => {
+                Some(Detected { from: event.from.as_deref(), address: None, at: event.at })
             }
-            _ => changes.get(key).and_then(|earlier| earlier.detected),
+            PaymentEvent::DepositAssigned(event) if event.was_unmatched => {
+                Some(Detected { from: event.from.as_deref(), address: event.address.as_deref(), at: event.at })
+            }
+            _ => changes.get(&identity).and_then(|earlier| earlier.detected),
         };
-        changes.insert(key, Change { payment_id, detected, now, updated_at, position });
+        changes.insert(identity, Change { detected, now, updated_at, position });
     }
     changes
 }

@@ -1,4 +1,5 @@
-//! The read model `blockchain_transactions`: a row per deposit, as its last event left it.
+//! The read model `blockchain_transactions`: a row per deposit of a payment, as its last event left
+//! it.
 
 mod apply;
 mod decisions;

@@ -11,9 +11,9 @@ use crate::decode::{invalid, money, parsed, unsigned};
 /// A deposit on a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransactionRow {
-    /// Made from chain, transaction and leg.
+    /// Made from payment, chain, transaction and leg.
     pub id: Uuid,
-    /// The payment whose address it went to.
+    /// The payment that has it, or had it before a reorganization gave it to another.
     pub payment_id: PaymentId,
     /// The chain it happened on.
     pub chain: ChainName,
@@ -23,7 +23,7 @@ pub struct TransactionRow {
     pub leg: String,
     /// The sender, where the chain names one.
     pub from_address: Option<String>,
-    /// Our address.
+    /// The address that received it: the payment's own, or another of ours if it was assigned.
     pub to_address: String,
     /// How much of which asset.
     pub amount: Money,

@@ -12,6 +12,7 @@ mod payments;
 mod poison;
 mod property;
 mod rebuild;
+mod reorganized;
 mod reports;
 mod support;
 mod transactions;

@@ -1,13 +1,13 @@
 //! The list of odd money: each deposit once, where it stands.
 
 use uuid::Uuid;
-use wopay_domain::deposit::{RefundUnmatched, UnmatchedDepositCommand};
+use wopay_domain::deposit::{AssignUnmatched, RefundUnmatched, UnmatchedDepositCommand};
 use wopay_domain::payment::{AssignDeposit, DepositStage, LateDeposits, PaymentCommand};
 use wopay_domain::{DepositId, Money, PaymentId, Timestamp};
-use wopay_projections::deposits::{DepositFilter, DepositState, OddDeposit, dust, list};
+use wopay_projections::deposits::{Decision, DepositFilter, DepositState, OddDeposit, dust, list};
 use wopay_projections::{Cursor, MinorTotal};
 
-use crate::support::{TestLedger, asset, at, block, create, merchant_id, report, unmatched};
+use crate::support::{TestLedger, assign_stray, asset, at, block, create, merchant_id, report, tell, unmatched};
 
 const CONFIRMED: DepositStage = DepositStage::Confirmed { confirmations: 12 };
 
@@ -105,4 +105,56 @@ async fn a_decision_moves_a_deposit_to_its_state_with_its_reason() {
     assert_eq!((assigned.payment_id, assigned.decision_reason.as_deref()), (Some(id), Some("a minute late")));
     let [refunded] = &of_state(&ledger, DepositState::Refunded).await[..] else { panic!("one") };
     assert_eq!(refunded.decision_transaction.as_deref(), Some("0xback"));
+}
+
+#[tokio::test]
+async fn an_assignment_is_under_way_until_the_payment_has_it() {
+    let mut ledger = odd_world().await;
+    let payment_id = PaymentId::from_uuid(Uuid::from_u128(1));
+    let stray = report((2, 0), 1, Money::new(500, asset().id), block(8, 0), CONFIRMED).deposit;
+    let id = DepositId::of(&stray);
+    let assign = AssignUnmatched { payment_id, reason: "its invoice".to_owned(), at: at(90) };
+    ledger.book.deposit(id, UnmatchedDepositCommand::Assign(assign)).unwrap();
+    ledger.project().await;
+    assert!(of_state(&ledger, DepositState::Assigned).await.is_empty());
+    let [assigning] = &of_state(&ledger, DepositState::Assigning).await[..] else { panic!("one") };
+    assert_eq!((assigning.payment_id, assigning.decision), (Some(payment_id), Some(Decision::Assigned)));
+
+    assert_eq!(tell(&mut ledger.book, id), Some(payment_id));
+    ledger.project().await;
+    assert!(of_state(&ledger, DepositState::Assigning).await.is_empty());
+    let [assigned] = &of_state(&ledger, DepositState::Assigned).await[..] else { panic!("one") };
+    assert_eq!((&assigned.deposit, assigned.payment_id), (&stray.to_string(), Some(payment_id)));
+    assert_eq!(assigned.to_address, "0xnobodys");
+    let all = list(&ledger.pool, &DepositFilter::default(), None, 100).await.unwrap().items;
+    assert_eq!(all.iter().filter(|deposit| deposit.deposit == stray.to_string()).count(), 1);
+}
+
+/// Whoever sent money back that the chain then took back must see it.
+#[tokio::test]
+async fn a_decision_and_the_orphaning_after_it_are_both_seen() {
+    let mut ledger = odd_world().await;
+    let payment_id = PaymentId::from_uuid(Uuid::from_u128(1));
+    let orphaned = |transaction, block| {
+        report((transaction, 0), 2, Money::new(500, asset().id), block, DepositStage::Orphaned)
+    };
+    let refund = RefundUnmatched {
+        transaction: "0xback".to_owned(), network_fee: None, reason: "nobody's".to_owned(), at: at(91),
+    };
+    let stray = orphaned(2, block(8, 0));
+    let id = DepositId::of(&stray.deposit);
+    ledger.book.deposit(id, UnmatchedDepositCommand::Refund(Box::new(refund))).unwrap();
+    ledger.book.deposit(id, unmatched(stray)).unwrap();
+    let assigned = report((3, 0), 1, Money::new(500, asset().id), block(7, 0), CONFIRMED);
+    assign_stray(&mut ledger.book, assigned, payment_id);
+    let gone = PaymentCommand::ObserveDeposit(Box::new(orphaned(3, block(7, 0))));
+    ledger.book.payment(payment_id, gone).unwrap();
+    ledger.project().await;
+    let found = of_state(&ledger, DepositState::Orphaned).await;
+    let found: Vec<_> = found.iter().map(|it| (it.decision, it.payment_id, it.is_confirmed)).collect();
+    let decided = [(Decision::Refunded, None), (Decision::Assigned, Some(payment_id))];
+    assert_eq!(found, decided.map(|(decision, payment_id)| (Some(decision), payment_id, false)));
+    for state in [DepositState::Refunded, DepositState::Assigned, DepositState::Unmatched] {
+        assert!(of_state(&ledger, state).await.is_empty());
+    }
 }

@@ -13,7 +13,9 @@ use wopay_projections::journal::{self, AccountFilter};
 use wopay_projections::reports::{self, FeeRow, Granularity, GroupBy, ReportCursor, ReportRequest, VolumeRow};
 use wopay_projections::{AsOfPoint, MinorTotal, Period, QueryError, Scope, TimeAxis};
 
-use crate::support::{TestLedger, asset, at, block, create, merchant_id, native, report, run, settle, steps};
+use crate::support::{
+    TestLedger, asset, assign_stray, at, block, create, merchant_id, native, report, run, settle, steps,
+};
 
 fn request(granularity: Granularity, by: GroupBy) -> ReportRequest {
     ReportRequest {
@@ -124,6 +126,39 @@ async fn volume_counts_what_was_confirmed_taken_back_and_refunded() {
     assert_eq!(volume(pool, &own, 10).await, [merchants[0].clone()]);
     let foreign = ReportRequest { merchant: Some(merchant_id(1)), ..own };
     assert_eq!(volume(pool, &foreign, 10).await, []);
+}
+
+/// What an operator gives to a payment counts, as what goes again from it does: net is what payable grew by, at every
+/// position and by both clocks.
+#[tokio::test]
+async fn money_that_was_assigned_is_volume() {
+    let mut ledger = TestLedger::new().await;
+    let stray = |transaction, revision, stage| {
+        report((transaction, 0), revision, Money::new(1_000_000, asset().id), block(5, 0), stage)
+    };
+    for number in 1..=3 {
+        let id = payment(&mut ledger, number, u128::from(number % 2));
+        assign_stray(&mut ledger.book, stray(number, 1, DepositStage::Confirmed { confirmations: 12 }), id);
+        match number {
+            2 => orphan(&mut ledger, id, number),
+            3 => refund(&mut ledger, id, 400_000, at(2 * DAY_SECONDS)),
+            _ => {}
+        }
+    }
+    ledger.project().await;
+    let pool = &ledger.pool;
+    let days = volume(pool, &request(Granularity::Day, GroupBy::Asset), 100).await;
+    assert_eq!((counts(&days[0]), counts(&days[1])), ((3, 1, 0), (0, 0, 1)));
+    assert_eq!(amounts(&days[0]), ["3.000000", "1.000000", "0.000000", "2.000000"]);
+    for position in 0..=ledger.events().await.last().unwrap().position {
+        let as_of = AsOfPoint::position(position);
+        let expected = payable(pool, as_of).await;
+        for axis in [TimeAxis::Recorded, TimeAxis::Effective] {
+            let period = Period { axis, from: None, to: None };
+            let request = ReportRequest { period, as_of, ..request(Granularity::Day, GroupBy::Merchant) };
+            assert_eq!(nets(volume(pool, &request, 100).await), expected, "{axis:?} at {position}");
+        }
+    }
 }
 
 #[tokio::test]

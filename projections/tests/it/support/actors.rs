@@ -1,16 +1,17 @@
 //! Merchants, payers and blocks, by number.
 
 use uuid::Uuid;
-use wopay_domain::deposit::{ObserveUnmatched, UnmatchedDepositCommand};
+use wopay_domain::deposit::{AssignUnmatched, ObserveUnmatched, UnmatchedDepositCommand};
 use wopay_domain::money::Percentage;
 use wopay_domain::payment::{
     CreatePayment, DepositReport, DepositStage, LateDeposits, PaymentCommand, PaymentPolicy, PaymentTerms,
 };
 use wopay_domain::{
-    Asset, AssetId, BlockRef, ChainName, DepositKey, DepositLeg, MerchantId, Money, PaymentId, Timestamp,
+    Asset, AssetId, BlockRef, ChainName, DepositId, DepositKey, DepositLeg, MerchantId, Money, PaymentId, Timestamp,
 };
 
 use super::ledger::Book;
+use super::steps::tell;
 
 const START_SECONDS: i64 = 1_790_000_000;
 
@@ -93,6 +94,15 @@ pub(crate) fn report(
 pub(crate) fn unmatched(report: DepositReport) -> UnmatchedDepositCommand {
     let address = "0xnobodys".to_owned();
     UnmatchedDepositCommand::Observe(Box::new(ObserveUnmatched { address, report, told: None }))
+}
+
+/// Reports confirmed money that no payment claims, and gives it to a payment.
+pub(crate) fn assign_stray(book: &mut Book, stray: DepositReport, payment_id: PaymentId) {
+    let (id, at) = (DepositId::of(&stray.deposit), stray.at);
+    book.deposit(id, unmatched(stray)).unwrap();
+    let assign = AssignUnmatched { payment_id, reason: "the invoice says so".to_owned(), at };
+    book.deposit(id, UnmatchedDepositCommand::Assign(assign)).unwrap();
+    assert_eq!(tell(book, id), Some(payment_id));
 }
 
 /// Pays a payment in full, confirmed, in one transaction.

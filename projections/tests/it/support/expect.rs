@@ -1,9 +1,11 @@
 //! What the read side must show, computed from the aggregates alone.
 
 use sqlx::PgPool;
-use wopay_domain::payment::{Deposit, DepositState, Disposition, PaymentState};
-use wopay_domain::{AssetId, MerchantId};
-use wopay_projections::{AsOfPoint, balances, journal, merchants, payments, transactions};
+use wopay_domain::deposit::Outcome;
+use wopay_domain::payment::{Deposit, DepositDecision, DepositState, Disposition, PaymentState};
+use wopay_domain::{AssetId, DepositKey, MerchantId, PaymentId};
+use wopay_projections::deposits::DepositFilter;
+use wopay_projections::{AsOfPoint, balances, deposits, journal, merchants, payments, transactions};
 
 use super::ledger::Book;
 
@@ -12,7 +14,7 @@ pub(crate) async fn assert_projected(pool: &PgPool, book: &Book) {
     let opened: Vec<&PaymentState> = book.payments.values().filter_map(|(payment, _)| payment.state()).collect();
     for payment in &opened {
         assert_payment(pool, payment).await;
-        assert_deposits(pool, payment).await;
+        assert_deposits(pool, book, payment).await;
     }
     for (id, (merchant, _)) in &book.merchants {
         assert_merchant(pool, merchant.state().unwrap()).await;
@@ -20,6 +22,7 @@ pub(crate) async fn assert_projected(pool: &PgPool, book: &Book) {
         assert_balances(pool, *id, &own.collect::<Vec<_>>()).await;
     }
     assert_books_balance(pool).await;
+    assert_odd(pool, book, &opened).await;
 }
 
 async fn assert_payment(pool: &PgPool, payment: &PaymentState) {
@@ -41,7 +44,7 @@ async fn assert_payment(pool: &PgPool, payment: &PaymentState) {
     assert_eq!(row.updated_at, payment.updated_at);
 }
 
-async fn assert_deposits(pool: &PgPool, payment: &PaymentState) {
+async fn assert_deposits(pool: &PgPool, book: &Book, payment: &PaymentState) {
     let rows = transactions::of_payment(pool, payment.merchant_id, payment.id).await.unwrap();
     assert_eq!(rows.len(), payment.deposits.len());
     for (key, deposit) in &payment.deposits {
@@ -54,9 +57,75 @@ async fn assert_deposits(pool: &PgPool, payment: &PaymentState) {
         assert_eq!((row.block_number, &row.block_hash), (Some(deposit.block.number), &deposit.block.hash), "{key}");
         assert_eq!(row.block_time, deposit.block.time, "{key}");
         assert_eq!(row.from_address, deposit.from, "{key}");
-        assert_eq!(row.to_address, payment.terms.address, "{key}");
+        let elsewhere = book.given.get(&(payment.id, key.clone())).and_then(Option::as_ref);
+        assert_eq!(&row.to_address, elsewhere.unwrap_or(&payment.terms.address), "{key}");
         assert_eq!(row.created_at, deposit.detected_at, "{key}");
     }
+}
+
+/// A deposit in the list of odd money: its key, its state, what was decided, and whose it is.
+type Odd = (String, &'static str, Option<&'static str>, Option<PaymentId>);
+
+/// Every piece of odd money once, in pages, and in its state.
+async fn assert_odd(pool: &PgPool, book: &Book, opened: &[&PaymentState]) {
+    let mut expected: Vec<Odd> = Vec::new();
+    for payment in opened {
+        let deposits = payment.deposits.iter();
+        let odd = deposits.filter(|(_, it)| it.disposition != Disposition::Credit || it.decision.is_some());
+        expected.extend(odd.map(|(key, it)| odd_of_payment(payment.id, key, it)));
+    }
+    for state in book.deposits.values().filter_map(|(deposit, _)| deposit.state()) {
+        let (decided, name) = match &state.outcome {
+            None => (None, "unmatched"),
+            Some(Outcome::Assigned { .. }) => (Some("assigned"), "assigning"),
+            Some(Outcome::Refunded { .. }) => (Some("refunded"), "refunded"),
+        };
+        let payment = state.assigned_to();
+        if payment.is_none_or(|payment| !book.given.contains_key(&(payment, state.deposit.clone()))) {
+            let name = if state.is_live { name } else { "orphaned" };
+            expected.push((state.deposit.to_string(), name, decided, payment));
+        }
+    }
+    expected.sort();
+    assert_eq!(listed(pool, DepositFilter::default()).await, expected);
+    for state in deposits::DepositState::ALL {
+        let of_state: Vec<Odd> = expected.iter().filter(|odd| odd.1 == state.as_str()).cloned().collect();
+        assert_eq!(listed(pool, DepositFilter { states: vec![state], ..DepositFilter::default() }).await, of_state);
+    }
+}
+
+fn odd_of_payment(payment: PaymentId, key: &DepositKey, deposit: &Deposit) -> Odd {
+    let decided = deposit.decision.as_ref().map(|decision| match decision {
+        DepositDecision::Assigned => "assigned",
+        DepositDecision::Refunded { .. } => "refunded",
+    });
+    let name = match (deposit.state, decided, deposit.disposition) {
+        (DepositState::Orphaned, ..) => "orphaned",
+        (_, Some("refunded"), _) => "refunded",
+        (_, _, Disposition::Hold(_)) => "held",
+        (_, _, Disposition::Credit) => "assigned",
+    };
+    (key.to_string(), name, decided, Some(payment))
+}
+
+/// All pages, in another order than the list's, which is by block.
+async fn listed(pool: &PgPool, filter: DepositFilter) -> Vec<Odd> {
+    let (mut items, mut after) = (Vec::new(), None);
+    loop {
+        let page = deposits::list(pool, &filter, after.as_ref(), 3).await.unwrap();
+        items.extend(page.items);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert!(items.is_sorted_by_key(|it| std::cmp::Reverse((it.block_time, it.id))));
+    let odd = items.iter().map(|it| {
+        (it.deposit.clone(), it.state.as_str(), it.decision.map(deposits::Decision::as_str), it.payment_id)
+    });
+    let mut odd: Vec<Odd> = odd.collect();
+    odd.sort();
+    odd
 }
 
 async fn assert_merchant(pool: &PgPool, merchant: &wopay_domain::merchant::MerchantState) {

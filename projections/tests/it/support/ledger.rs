@@ -6,8 +6,10 @@ use async_trait::async_trait;
 use sqlx::PgPool;
 use wopay_domain::deposit::{self, UnmatchedDeposit, UnmatchedDepositCommand, UnmatchedDepositError};
 use wopay_domain::merchant::{self, Merchant, MerchantCommand, MerchantError};
-use wopay_domain::payment::{self, Payment, PaymentCommand, PaymentError};
-use wopay_domain::{DepositId, LedgerEvent, MerchantId, Metadata, PaymentId, RecordedEvent, SecretRef, upcast};
+use wopay_domain::payment::{self, Payment, PaymentCommand, PaymentError, PaymentEvent};
+use wopay_domain::{
+    DepositId, DepositKey, LedgerEvent, MerchantId, Metadata, PaymentId, RecordedEvent, SecretRef, upcast,
+};
 use wopay_eventbus::{EventHandler, HandlerError, checkpoint, log};
 use wopay_projections::{FOLLOWER, Profile, ProfileError, Profiles, Projections};
 use wopay_testkit::TestDatabase;
@@ -28,6 +30,8 @@ pub(crate) struct Book {
     pub(crate) payments: BTreeMap<PaymentId, (Payment, i64)>,
     pub(crate) merchants: BTreeMap<MerchantId, (Merchant, i64)>,
     pub(crate) deposits: BTreeMap<DepositId, (UnmatchedDeposit, i64)>,
+    /// Deposits that were nobody's and are a payment's by decision, and where they stand if not at its own address.
+    pub(crate) given: BTreeMap<(PaymentId, DepositKey), Option<String>>,
     unwritten: Vec<(&'static str, String, i64, LedgerEvent)>,
 }
 
@@ -39,6 +43,11 @@ impl Book {
         for event in events {
             *sequence += 1;
             payment::evolve(state, event.clone());
+            if let PaymentEvent::DepositAssigned(it) = &event
+                && it.was_unmatched
+            {
+                self.given.insert((id, it.deposit.clone()), it.address.clone());
+            }
             self.unwritten.push((payment::AGGREGATE_TYPE, id.to_string(), *sequence, LedgerEvent::Payment(event)));
         }
         Ok(count)

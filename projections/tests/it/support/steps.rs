@@ -17,6 +17,7 @@ const MERCHANTS: u8 = 3;
 const PAYMENTS: u8 = 5;
 /// Blocks of two hours and two days: deposits take effect in several of both, and the wrong way round.
 const BLOCKS: [u32; 3] = [0, 400, 4_000];
+const SHARED_LEG: u32 = 77;
 
 /// Something that happens. What the rules refuse does not happen.
 #[derive(Clone, Copy, Debug)]
@@ -116,8 +117,7 @@ fn take(book: &mut Book, second: u32, step: Step) {
                 _ => DepositStage::Orphaned,
             };
             let amount = deposit_amount(payment, deposit, number, fork);
-            // One transaction pays several payments: the leg tells them apart.
-            let key = (u32::from(deposit), u32::from(payment));
+            let key = deposit_key(payment, deposit);
             let mut report = report(key, u64::from(revision), amount, block(BLOCKS[usize::from(number)], fork), stage);
             report.at = now;
             book.payment(payment_id(payment), PaymentCommand::ObserveDeposit(Box::new(report))).ok();
@@ -157,7 +157,7 @@ fn take_refund(book: &mut Book, at: Timestamp, (payment, refund): (u8, u8), act:
 }
 
 fn take_decision(book: &mut Book, at: Timestamp, (payment, deposit): (u8, u8), back: bool) {
-    let key = (u32::from(deposit), u32::from(payment));
+    let key = deposit_key(payment, deposit);
     let deposit = report(key, 0, Money::new(1, asset().id), block(0, 0), DepositStage::Orphaned).deposit;
     let reason = "so it was decided".to_owned();
     let command = if back {
@@ -174,7 +174,7 @@ fn take_unmatched(book: &mut Book, at: Timestamp, step: Step) {
     let Step::Unmatched { deposit, block: number, stage, revision, payment } = step else { return };
     let kind = if stage == 1 { DepositStage::Confirmed { confirmations: 12 } } else { DepositStage::Orphaned };
     let amount = Money::new(200_000 + u128::from(number), asset().id);
-    let mut report = report((u32::from(deposit), 77), u64::from(revision) + 1, amount, block(BLOCKS[usize::from(number)], 0), kind);
+    let mut report = report((u32::from(deposit), SHARED_LEG), u64::from(revision) + 1, amount, block(BLOCKS[usize::from(number)], 0), kind);
     report.at = at;
     let id = DepositId::of(&report.deposit);
     let reason = "so it was decided".to_owned();
@@ -206,7 +206,7 @@ fn take_unmatched(book: &mut Book, at: Timestamp, step: Step) {
 }
 
 /// Tells a payment of the money that was assigned to it.
-fn tell(book: &mut Book, id: DepositId) -> Option<PaymentId> {
+pub(crate) fn tell(book: &mut Book, id: DepositId) -> Option<PaymentId> {
     let state = book.deposits.get(&id)?.0.state()?.clone();
     let payment = state.assigned_to()?;
     let unmatched = UnmatchedMoney {
@@ -248,6 +248,12 @@ fn take_merchant(book: &mut Book, second: u32, step: Step) {
         }
     };
     book.merchant(merchant_id(u128::from(merchant)), command).ok();
+}
+
+/// One transaction pays several payments: the leg tells them apart. Only deposit 1 is any payment's, and nobody's, by turns,
+/// as reorganizations have it.
+fn deposit_key(payment: u8, deposit: u8) -> (u32, u32) {
+    (u32::from(deposit), if deposit == 1 { SHARED_LEG } else { u32::from(payment) })
 }
 
 /// What a deposit holds follows from where it stands: the same block always tells the same.
