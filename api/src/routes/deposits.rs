@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use wopay_domain::PaymentId;
 use wopay_projections::Cursor;
-use wopay_projections::deposits::{self, DepositFilter, DepositState, OddDeposit};
+use wopay_projections::deposits::{self, Decision, DepositFilter, DepositState, OddDeposit};
 use wopay_projections::journal::AssetInfo;
 
 use super::ledger::body::{AssetFields, shown};
@@ -25,6 +25,7 @@ const STATES: &[(&str, DepositState)] = &[
     ("unmatched", DepositState::Unmatched),
     ("dust", DepositState::Dust),
     ("unknown_token", DepositState::UnknownToken),
+    ("assigning", DepositState::Assigning),
     ("assigned", DepositState::Assigned),
     ("refunded", DepositState::Refunded),
     ("orphaned", DepositState::Orphaned),
@@ -38,7 +39,8 @@ pub(crate) struct DepositBody {
     #[schema(example = "ethereum:0x5c504ed432cb51138bcf09aa5e8a410dd4a1e204ef84bfed1be16dfba1b22060:log:0")]
     deposit: String,
     /// `held` at a payment (late, cancelled, of another asset); `unmatched`: no payment claims the address; `dust`: less
-    /// than counts; `unknown_token`: not configured; `assigned` and `refunded`: decided; `orphaned`: no longer in the chain.
+    /// than counts; `unknown_token`: not configured; `assigning`: decided, and the payment does not have it yet; `assigned`
+    /// and `refunded`: decided; `orphaned`: no longer in the chain, whatever was decided.
     #[schema(example = "unmatched")]
     state: &'static str,
     /// Why it is held: `late`, `cancelled` or `wrong_asset`.
@@ -67,6 +69,9 @@ pub(crate) struct DepositBody {
     decision_transaction: Option<String>,
     /// When it was decided.
     decided_at: Option<DateTime<Utc>>,
+    /// What was decided: `assigned` or `refunded`. It stays when the deposit's block leaves the chain.
+    #[schema(value_type = Option<String>)]
+    decision: Option<&'static str>,
 }
 
 impl TableRow for DepositBody {
@@ -88,6 +93,7 @@ impl TableRow for DepositBody {
         "decision_reason",
         "decision_transaction",
         "decided_at",
+        "decision",
     ];
 
     fn cells(&self) -> Vec<Cell<'_>> {
@@ -99,6 +105,7 @@ impl TableRow for DepositBody {
         cells.extend([optional(self.block_number), moment(self.block_time)]);
         cells.extend([text(&self.decision_reason), text(&self.decision_transaction)]);
         cells.push(self.decided_at.map_or_else(Cell::default, moment));
+        cells.push(self.decision.unwrap_or_default().into());
         cells
     }
 }
@@ -121,6 +128,7 @@ impl DepositBody {
             decision_reason: deposit.decision_reason.clone(),
             decision_transaction: deposit.decision_transaction.clone(),
             decided_at: deposit.decided_at,
+            decision: deposit.decision.map(Decision::as_str),
         }
     }
 }
@@ -132,7 +140,7 @@ impl DepositBody {
     operation_id = "list_odd_deposits",
     tag = "ledger",
     params(
-        ("state" = Option<String>, Query, description = "Only `held`, `unmatched`, `dust`, `unknown_token`, `assigned`, `refunded` or `orphaned`"),
+        ("state" = Option<String>, Query, description = "Only `held`, `unmatched`, `dust`, `unknown_token`, `assigning`, `assigned`, `refunded` or `orphaned`"),
         ("asset" = Option<String>, Query, description = "Only this asset, such as `bsc/native`"),
         ("blockchain" = Option<String>, Query, description = "Only on this chain"),
         ("limit" = Option<u16>, Query, minimum = 1, maximum = 1000, description = "Rows a page, 100 if not given"),

@@ -11,7 +11,7 @@ use wopay_domain::deposit::{AssignUnmatched, RefundUnmatched, is_decision_text};
 use wopay_domain::payment::{AssignDeposit, PaymentCommand, PaymentState, RefundHeldDeposit};
 use wopay_domain::{AssetId, ChainCatalog, ChainFamily, DepositId, DepositKey, Money, PaymentId};
 use wopay_projections::MinorTotal;
-use wopay_projections::deposits::{self, DepositFilter, DepositState, DustSum, OddDeposit};
+use wopay_projections::deposits::{self, Decision, DepositFilter, DepositState, DustSum, OddDeposit};
 use wopay_projections::journal::AssetInfo;
 
 use super::operator;
@@ -35,7 +35,7 @@ pub(super) enum Command {
         /// Only what is too small to count, and tokens that are not configured.
         #[arg(long, conflicts_with = "state")]
         dust: bool,
-        /// Only this state: held, unmatched, dust, unknown_token, assigned, refunded or orphaned.
+        /// Only this state: held, unmatched, dust, unknown_token, assigning, assigned, refunded or orphaned.
         #[arg(long)]
         state: Option<String>,
         /// The most rows to show.
@@ -314,10 +314,12 @@ fn list_table(shown: &[OddDeposit], has_more: bool, sums: &[DustSum]) -> String 
         ]);
         for it in shown {
             let why = it.decision_reason.as_deref().or(it.hold_reason.as_deref()).unwrap_or("-");
-            let state = if it.is_confirmed {
-                it.state.as_str().to_owned()
-            } else {
-                format!("{} (unconfirmed)", it.state.as_str())
+            let state = it.state.as_str();
+            let state = match (it.state, it.decision) {
+                (DepositState::Orphaned, Some(decision)) => format!("{state} (was {})", decision.as_str()),
+                (DepositState::Orphaned, None) => state.to_owned(),
+                _ if it.is_confirmed => state.to_owned(),
+                _ => format!("{state} (unconfirmed)"),
             };
             table.add_row([
                 it.deposit.clone(),
@@ -359,6 +361,7 @@ fn list_json(shown: &[OddDeposit], has_more: bool, sums: &[DustSum], as_of_posit
                 "to_address": it.to_address,
                 "block_number": it.block_number,
                 "block_time": it.block_time,
+                "decision": it.decision.map(Decision::as_str),
                 "decision_reason": it.decision_reason,
                 "decision_transaction": it.decision_transaction,
                 "decided_at": it.decided_at,

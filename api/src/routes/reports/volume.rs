@@ -29,11 +29,11 @@ pub(crate) struct VolumeBody {
     merchant_id: Option<MerchantId>,
     #[serde(flatten)]
     asset: AssetFields,
-    /// Deposits confirmed.
+    /// Deposits credited: confirmed, or assigned by an operator.
     deposits: u64,
     /// Their sum.
     gross: String,
-    /// Deposits that were confirmed and then taken back by a reorganization.
+    /// Deposits that were credited and then taken back by a reorganization.
     orphaned: u64,
     /// Their sum.
     taken_back: String,
@@ -41,7 +41,7 @@ pub(crate) struct VolumeBody {
     refunds: u64,
     /// Their sum.
     refunded: String,
-    /// `gross` less `taken_back` less `refunded`; may be below zero.
+    /// `gross` less `taken_back` less `refunded`: what is owed to merchants grew by it. May be below zero.
     net: String,
 }
 
