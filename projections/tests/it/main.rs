@@ -8,6 +8,7 @@ mod follower;
 mod merchants;
 mod moments;
 mod odd;
+mod odd_pages;
 mod payments;
 mod poison;
 mod property;

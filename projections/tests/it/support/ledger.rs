@@ -87,7 +87,7 @@ pub(crate) struct TestLedger {
     pub(crate) pool: PgPool,
     pub(crate) book: Book,
     handler: Projections,
-    _database: TestDatabase,
+    database: TestDatabase,
 }
 
 impl TestLedger {
@@ -107,7 +107,12 @@ impl TestLedger {
     fn on_with<P: Profiles>(database: TestDatabase, profiles: impl FnOnce(&PgPool) -> P) -> Self {
         let pool = database.pool.clone();
         let handler = Projections::new(std::sync::Arc::new(profiles(&pool)));
-        Self { pool, book: Book::default(), handler, _database: database }
+        Self { pool, book: Book::default(), handler, database }
+    }
+
+    /// A pool of one connection to the same database.
+    pub(crate) async fn pool_of_one(&self) -> PgPool {
+        self.database.extra_pool(1).await
     }
 
     /// Makes the payments of the book again from what is recorded.
