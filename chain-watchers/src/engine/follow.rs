@@ -63,7 +63,8 @@ impl ChainWatcher {
         }
         self.compare_balances(cursor).await;
         self.stands_at(cursor.height, head.newest.block.number, Some(head.newest.block.time));
-        Ok(Step::Idle)
+        // More blocks may wait for agreement than are asked about at once.
+        Ok(if is_agreed { Step::Again } else { Step::Idle })
     }
 
     /// The head is not above us: either the node lags, or its chain is another one.

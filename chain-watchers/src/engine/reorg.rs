@@ -18,7 +18,11 @@ impl ChainWatcher {
         let lowest = self.window_begin(cursor.height);
         let window = i64::from(self.settings.reorg_window).saturating_add(1);
         let stored = store::blocks_between(&self.pool, &self.settings.chain, lowest, highest, window).await?;
-        match self.newest_in_common(&stored).await? {
+        let common = match self.newest_in_common(&stored).await? {
+            None => self.begun_on(&stored).await?,
+            common => common,
+        };
+        match common {
             // The node has come back to our chain meanwhile, or only lags.
             Some(common) if common.height == cursor.height => Ok(Step::Idle),
             Some(common) => {
@@ -49,6 +53,16 @@ impl ChainWatcher {
             }
         }
         Ok(None)
+    }
+
+    /// The lowest of these blocks (given newest first), if it is in common although no node can show it: where heights can
+    /// be empty, watching may have begun just below the first block there was, which alone names what it stands on.
+    async fn begun_on(&self, blocks: &[StoredBlock]) -> Result<Option<StoredBlock>, WatchError> {
+        let Some(lowest) = blocks.last().filter(|_| self.source.has_empty_heights()) else { return Ok(None) };
+        let above = self.source.heights(lowest.height, u64::MAX, 1).await?;
+        let Some(above) = above.first() else { return Ok(None) };
+        let above = self.source.header(*above).await?;
+        Ok(above.filter(|above| above.parent_hash == lowest.hash).map(|_| lowest.clone()))
     }
 
     async fn too_deep(&self, cursor: &Cursor, lowest: u64) -> Result<WatchError, WatchError> {

@@ -108,6 +108,29 @@ async fn of_many_on_one_stream_or_claim_exactly_one_wins_each_time() {
     assert_whole(&database.pool).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_that_take_the_same_claims_in_opposite_order_do_not_wait_for_each_other() {
+    let database = wopay_testkit::database().await;
+    let ledgers = [ledger(&database.pool), ledger(&database.extra_pool(2).await)];
+    for round in 0..20_u32 {
+        let rivals = (0..16_usize).map(|index| {
+            let store = ledgers[index % 2].store();
+            let mut claims: Vec<Claim> =
+                (0..4).map(|number| Claim::merchant_email(&format!("{round}-{number}"))).collect();
+            if index % 4 > 1 {
+                claims.reverse();
+            }
+            async move { append(store, &Uuid::now_v7().to_string(), 0, claims).await }
+        });
+        let results = join_all(rivals).await;
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "one has them all");
+        for lost in results.into_iter().filter_map(Result::err) {
+            assert!(matches!(lost, AppendError::ClaimTaken(_)), "the database gave one up: {lost:?}");
+        }
+    }
+    assert_whole(&database.pool).await;
+}
+
 #[tokio::test]
 async fn what_can_never_be_written_is_refused_before_it_joins_others() {
     let database = wopay_testkit::database().await;

@@ -121,7 +121,8 @@ impl Chain {
         let (mut held, mut hash) = (0, hash);
         while let Some(block) = self.known.get(hash) {
             let movements = block.movements.iter().filter(|movement| movement.succeeded && movement.to == address);
-            held += movements.filter(|movement| counts(movement)).map(|movement| u128::from(movement.minor)).sum::<u128>();
+            held +=
+                movements.filter(|movement| counts(movement)).map(|movement| u128::from(movement.minor)).sum::<u128>();
             hash = &block.header.parent_hash;
         }
         held

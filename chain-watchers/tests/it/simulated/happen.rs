@@ -1,8 +1,8 @@
 //! What happens in a world besides its watchers' steps.
 
-use wopay_domain::payment::{PaymentCommand, decide, evolve};
 use wopay_chain_watchers::Traces;
 use wopay_domain::DepositLeg;
+use wopay_domain::payment::{PaymentCommand, decide, evolve};
 
 use super::chain::{Block, Movement, UNSEEN};
 use super::store;

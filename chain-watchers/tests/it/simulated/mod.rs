@@ -33,11 +33,16 @@ use self::world::{Seed, World};
 ///
 /// 19: a transaction that came out with another recipient stayed with the first payment. 29: watching began on a block that
 /// one node had made up. 62: where heights are empty, the first block there was counted as processed. (4428 was the
-/// world's fault: a window narrower than a gap.)
-const REGRESSIONS: &[u64] = &[19, 29, 62, 4428];
+/// world's fault: a window narrower than a gap.) Those four were other worlds when they failed: watching had fewer parts.
+///
+/// 14: of stored blocks with a hole between them, what was recorded in the hole was found again by its balance. 1090, 1320:
+/// money that one watcher had found by its balance was found by another in an earlier block. 4828: of many blocks that
+/// waited for agreement some waited for the next look. 5712: the first block of a chain with empty heights was made up, and
+/// what watching had begun on below it could not be walked back to.
+const REGRESSIONS: &[u64] = &[19, 29, 62, 4428, 14, 1090, 1320, 4828, 5712];
 /// The same of those over HTTP.
 const HTTP_REGRESSIONS: &[u64] = &[];
-const HTTP_WORLDS: u64 = 300;
+const HTTP_WORLDS: u64 = 250;
 /// They wait for time-outs, and for pauses between two tries, most of the time.
 const HTTP_WORKERS: usize = 12;
 const WORLDS: u64 = 10_000;

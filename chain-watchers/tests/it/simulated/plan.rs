@@ -99,8 +99,8 @@ impl Plan {
     /// What worlds did not have from the beginning, so that the older decisions stay as they are.
     fn with_more(mut self, random: &mut Random) -> Self {
         let is_evm = !self.has_empty_heights();
-        self.compares = random.chance(25) && is_evm;
-        self.is_long = random.chance(4) && is_evm;
+        self.compares = random.chance(20) && is_evm;
+        self.is_long = random.chance(2) && is_evm;
         self.agreement_above = (random.chance(25) && self.nodes > 1).then(|| random.between(0, 700));
         self
     }

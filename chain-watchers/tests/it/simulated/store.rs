@@ -73,6 +73,17 @@ pub(super) async fn claim(pool: &PgPool, plan: &Plan, payer: &Payer) {
     }
 }
 
+/// Where the cursor stands, for people.
+pub(super) async fn cursor(pool: &PgPool, plan: &Plan) -> String {
+    sqlx::query_scalar(
+        "SELECT COALESCE(max('at ' || height || ' ' || hash), 'nowhere') FROM chain_cursors WHERE chain = $1",
+    )
+    .bind(plan.name.as_str())
+    .fetch_one(pool)
+    .await
+    .unwrap()
+}
+
 /// Whether the watchers have come as far as that block and nothing waits to be confirmed.
 pub(super) async fn is_at_rest(pool: &PgPool, plan: &Plan, head: &str) -> bool {
     sqlx::query_scalar(

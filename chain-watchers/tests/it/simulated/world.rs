@@ -26,8 +26,8 @@ const LIVES: u64 = 28;
 /// The same in time, where the watchers' own idea of when to ask whom again is left to time.
 const SETTLING_TIME: Duration = Duration::from_secs(90);
 const WATCHERS: usize = 2;
-/// Times that balances are compared in the end. (One comparison may fail where a machine is busy.)
-const COMPARISONS: u32 = 2;
+/// Times that balances are compared in the end: one comparison may fail where a machine is busy.
+const COMPARISONS_OVER_HTTP: u32 = 2;
 
 pub(super) struct World {
     pub(super) plan: Plan,
@@ -193,7 +193,8 @@ impl World {
                 }
             }
         };
-        self.note(|_| format!("watcher {index}: {came:?}, {:?}", watcher.status().health().last_error));
+        let stands = self.stands().await;
+        self.note(|_| format!("watcher {index}: {came:?}, {stands}, {:?}", watcher.status().health().last_error));
         self.watchers[index] = Some(watcher);
         if let Came::Through(progress) = came {
             return Some(progress);
@@ -224,13 +225,19 @@ impl World {
                 self.interrupt();
             }
         }
-        self.note(|_| format!("both watchers: {first_came:?}, {second_came:?}"));
+        let stands = self.stands().await;
+        self.note(|_| format!("both watchers: {first_came:?}, {second_came:?}, {stands}"));
         self.watchers = vec![Some(one), Some(other)];
         if first_came == Came::ToItsDeath {
             // Both are of one process.
             self.died(0).await;
             self.watchers[1] = Some(self.watcher(1));
         }
+    }
+
+    /// Where the cursor stands, if that is to be told.
+    async fn stands(&self) -> String {
+        if self.trace.is_some() { store::cursor(&self.pool, &self.plan).await } else { String::new() }
     }
 
     /// A watcher was dropped in the middle of a step: what it left open in the database is given up. Mostly the process
@@ -263,7 +270,12 @@ impl World {
         let index = self.random.index(WATCHERS);
         self.rest(index).await;
         // What a balance has shown at the head is confirmed only further below.
-        for _ in 0..if self.plan.compares { COMPARISONS } else { 0 } {
+        let comparisons = match (self.plan.compares, &self.plan.rpc) {
+            (false, _) => 0,
+            (true, None) => 1,
+            (true, Some(_)) => COMPARISONS_OVER_HTTP,
+        };
+        for _ in 0..comparisons {
             self.finish_chain();
             self.rest(index).await;
         }

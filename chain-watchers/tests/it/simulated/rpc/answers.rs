@@ -131,8 +131,7 @@ impl Answerer<'_> {
         }
         let logs = blocks.iter().flat_map(sent).flat_map(|sent| sent.logs);
         let is_asked_for = |log: &Value| {
-            filter["topics"][0] == log["topics"][0]
-                && filter["address"].as_array().unwrap().contains(&log["address"])
+            filter["topics"][0] == log["topics"][0] && filter["address"].as_array().unwrap().contains(&log["address"])
         };
         let mut logs: Vec<Value> = logs.filter(is_asked_for).collect();
         if self.random.chance(self.faults.forged)
@@ -154,7 +153,13 @@ impl Answerer<'_> {
         let holds = |block: &&Block| block.movements.iter().any(|movement| movement.transaction == transaction);
         let mut block = self.view().iter().find(holds).cloned();
         if block.is_none() && self.random.chance(50) {
-            block = self.nodes.chain.made_up.iter().find_map(|hash| self.nodes.chain.known.get(hash).filter(holds)).cloned();
+            block = self
+                .nodes
+                .chain
+                .made_up
+                .iter()
+                .find_map(|hash| self.nodes.chain.known.get(hash).filter(holds))
+                .cloned();
         }
         let Some(block) = block else { return Value::Null };
         let sent = sent(&block);

@@ -12,7 +12,11 @@ use super::Wire;
 
 /// What is sent back.
 pub(super) enum Reply {
-    Body { status: u16, content_type: &'static str, body: String },
+    Body {
+        status: u16,
+        content_type: &'static str,
+        body: String,
+    },
     /// 429, to come again at once.
     TooMany,
     /// The connection ends without an answer.
@@ -76,7 +80,8 @@ async fn serve(stream: TcpStream, node: usize, wire: Arc<Wire>) {
             Reply::Body { status, content_type, body } => (status, content_type, "", body),
             Reply::TooMany => (429, "text/plain", "retry-after: 0\r\n", String::new()),
             Reply::Cut => {
-                let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 400\r\n\r\n{\"jsonrpc\"";
+                let head =
+                    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 400\r\n\r\n{\"jsonrpc\"";
                 let _gone = stream.write_all(head.as_bytes()).await;
                 return;
             }
