@@ -1,4 +1,5 @@
-//! Deadlines. Reconciles from what is due in the read side; a payment that is asked twice to expire answers once.
+//! Deadlines, and decisions that were cut off. Reconciles from what the read side shows as due or undone; a payment that is
+//! asked twice to expire answers once, and one that is told twice of money that was assigned to it takes it once.
 
 use std::time::Duration;
 
@@ -8,8 +9,9 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use wopay_commands::{ExecuteError, Ledger};
 use wopay_domain::payment::{PaymentCommand, PaymentError};
-use wopay_domain::{Metadata, PaymentId};
-use wopay_projections::payments;
+use wopay_domain::{DepositId, DepositKey, Metadata, PaymentId};
+use wopay_projections::deposits::{DepositFilter, DepositState};
+use wopay_projections::{deposits, payments};
 
 /// How late a deadline may be noticed.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -17,17 +19,27 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Payments expired in one look; more are taken in the next.
 const DUE_MAX: u16 = 500;
 
+/// How often assignments are looked for whose payment was not told.
+const ASSIGNMENTS_EVERY: Duration = Duration::from_secs(5);
+
+/// Assignments completed in one look; more are taken in the next.
+const ASSIGNMENTS_MAX: u16 = 100;
+
 /// Commands in flight at one time.
 const IN_FLIGHT_MAX: usize = 64;
 
-/// Expires what is due until the token is cancelled.
+/// Expires what is due, and completes what was cut off, until the token is cancelled.
 pub(crate) async fn run(pool: PgPool, ledger: Ledger, token: CancellationToken) {
+    tokio::join!(expire_due(&pool, &ledger, &token), complete_assignments(&pool, &ledger, &token));
+}
+
+async fn expire_due(pool: &PgPool, ledger: &Ledger, token: &CancellationToken) {
     let mut timer = tokio::time::interval(LOOK_EVERY);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while token.run_until_cancelled(timer.tick()).await.is_some() {
-        match payments::due_for_expiry(&pool, Utc::now(), DUE_MAX).await {
+        match payments::due_for_expiry(pool, Utc::now(), DUE_MAX).await {
             Ok(due) => {
-                let expiries = due.into_iter().map(|id| expire(&ledger, id));
+                let expiries = due.into_iter().map(|id| expire(ledger, id));
                 futures::stream::iter(expiries).buffer_unordered(IN_FLIGHT_MAX).collect::<()>().await;
             }
             Err(error) => tracing::warn!(error = %error, "cannot look for payments that are due"),
@@ -43,6 +55,33 @@ async fn expire(ledger: &Ledger, id: PaymentId) {
         Err(ExecuteError::Domain(PaymentError::NotYetDue { .. })) => {}
         Err(error) => {
             tracing::warn!(payment = %id, error = &error as &dyn std::error::Error, "cannot expire a payment yet");
+        }
+    }
+}
+
+/// An assignment is two appends, the deposit's and then the payment's; a process can die between them.
+async fn complete_assignments(pool: &PgPool, ledger: &Ledger, token: &CancellationToken) {
+    let filter = DepositFilter { states: vec![DepositState::Assigning], ..DepositFilter::default() };
+    let mut timer = tokio::time::interval(ASSIGNMENTS_EVERY);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while token.run_until_cancelled(timer.tick()).await.is_some() {
+        match deposits::list(pool, &filter, None, ASSIGNMENTS_MAX).await {
+            Ok(undone) => {
+                for deposit in undone.items {
+                    complete_assignment(ledger, &deposit.deposit).await;
+                }
+            }
+            Err(error) => tracing::warn!(error = %error, "cannot look for assignments that were cut off"),
+        }
+    }
+}
+
+async fn complete_assignment(ledger: &Ledger, deposit: &str) {
+    let Ok(key) = deposit.parse::<DepositKey>() else { return };
+    match ledger.complete_assignment(DepositId::of(&key), &Metadata::system("scheduler")).await {
+        Ok(()) => tracing::info!(deposit, "an assignment is complete"),
+        Err(error) => {
+            tracing::warn!(deposit, error = &error as &dyn std::error::Error, "cannot complete an assignment yet");
         }
     }
 }

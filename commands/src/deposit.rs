@@ -106,6 +106,17 @@ impl Ledger {
         self.tell(id, payment_id, metadata).await
     }
 
+    /// Completes an assignment that was cut off between its two streams. Nothing, if none was or none is missing.
+    ///
+    /// # Errors
+    /// What the deposit or the payment say.
+    pub async fn complete_assignment(&self, id: DepositId, metadata: &Metadata) -> Result<(), UnmatchedError> {
+        match self.known(id).await?.assigned_to() {
+            Some(payment) => self.tell(id, payment, metadata).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// Records that unmatched money was sent back.
     ///
     /// # Errors
