@@ -7,8 +7,9 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::address_store::Accounts;
 use crate::source::{AddressReads, BlockData, Candidate, ChainSource, Mention, SourceError};
 
-/// Histories are asked for again from so far below: nodes index transactions a little after their blocks.
-const OVERLAP_BLOCKS: u64 = 512;
+/// Nodes may list a transaction only after so many more blocks: histories are asked for again from so far below, and the
+/// cursor stays so far below what was looked at.
+pub(super) const OVERLAP_BLOCKS: u64 = 150;
 /// New transactions of one address taken in one look, the oldest first.
 const TRANSACTIONS_MAX: usize = 1000;
 /// Transactions of one address read at the same time.
