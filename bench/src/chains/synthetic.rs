@@ -14,13 +14,15 @@ const HASH_DIGITS: usize = 64;
 const ADDRESS_DIGITS: usize = 40;
 const MINOR: u128 = 1_000_000;
 
-/// The chain; it grows by what is put on it.
+/// The chain; its blocks are made ahead and then shown, so that making them is not measured.
 pub(crate) struct Synthetic(Mutex<State>);
 
 struct State {
     random: Random,
     began: DateTime<Utc>,
     headers: Vec<BlockHeader>,
+    /// So many of them are the chain; the others are to come.
+    shown: usize,
     /// Each is read once.
     unread: HashMap<u64, BlockData>,
 }
@@ -32,17 +34,25 @@ impl Synthetic {
             random: Random::new(seed),
             began: Utc::now().trunc_subsecs(0),
             headers: Vec::new(),
+            shown: 0,
             unread: HashMap::new(),
         };
         let chain = Self(Mutex::new(state));
         for _ in 0..2 {
-            chain.grow(|_| Vec::new());
+            chain.make(|_| Vec::new());
+            chain.show();
         }
         chain
     }
 
-    /// Puts a block on top with the transfers that are made from random numbers.
-    pub(crate) fn grow(&self, make: impl FnOnce(&mut Random) -> Vec<Candidate>) {
+    /// Puts the next block on top.
+    pub(crate) fn show(&self) {
+        let mut state = self.lock();
+        state.shown = (state.shown + 1).min(state.headers.len());
+    }
+
+    /// Makes a block to come, with the transfers that are made from random numbers.
+    pub(crate) fn make(&self, make: impl FnOnce(&mut Random) -> Vec<Candidate>) {
         let mut state = self.lock();
         let height = u64::try_from(state.headers.len()).expect("a vector's length fits");
         let parent_hash = state.headers.last().map(|header| header.block.hash.clone()).unwrap_or_default();
@@ -83,7 +93,8 @@ pub(crate) fn transfers(random: &mut Random, asset: &AssetId, strangers: usize, 
 #[async_trait]
 impl ChainSource for Synthetic {
     async fn head(&self) -> Result<Head, SourceError> {
-        let newest = self.lock().headers.last().cloned();
+        let state = self.lock();
+        let newest = state.shown.checked_sub(1).and_then(|index| state.headers.get(index)).cloned();
         let newest = newest.ok_or_else(|| SourceError::Refused { reason: "the chain is empty".to_owned() })?;
         Ok(Head { newest, finality: Final::ByDepth })
     }

@@ -74,19 +74,34 @@ pub(super) struct Report {
     pub(super) body: String,
 }
 
-/// Which of these addresses are ours: claimed by a payment, or ready to be.
+/// Which of these addresses are ours: claimed by a payment, or ready to be. Some may be named twice.
+///
+/// A block has a thousand receivers, and there may be a million addresses of ours: both tables are searched at the same
+/// time, each by one scan of its index, in the index's order.
 pub(super) async fn ours(pool: &PgPool, family: ChainFamily, addresses: &[&str]) -> Result<Vec<String>, StoreError> {
-    let addresses = sqlx::query_scalar(
-        "SELECT candidate.address
-         FROM (SELECT DISTINCT address FROM unnest($1::text[]) AS given(address)) candidate
-         WHERE EXISTS (SELECT 1 FROM claims WHERE kind = $2 AND key = candidate.address)
-            OR EXISTS (SELECT 1 FROM address_pool WHERE family = $3 AND address = candidate.address)",
-    )
-    .bind(addresses)
-    .bind(claim_kind(family))
-    .bind(family.as_str())
-    .fetch_all(pool)
-    .await?;
+    let mut sorted = addresses.to_vec();
+    sorted.sort_unstable();
+    sorted.dedup();
+    let (mut ours, ready) = futures::try_join!(claimed(pool, family, &sorted), ready(pool, family, &sorted))?;
+    ours.extend(ready);
+    Ok(ours)
+}
+
+async fn claimed(pool: &PgPool, family: ChainFamily, addresses: &[&str]) -> Result<Vec<String>, StoreError> {
+    let addresses = sqlx::query_scalar("SELECT key FROM claims WHERE kind = $1 AND key = ANY($2)")
+        .bind(claim_kind(family))
+        .bind(addresses)
+        .fetch_all(pool)
+        .await?;
+    Ok(addresses)
+}
+
+async fn ready(pool: &PgPool, family: ChainFamily, addresses: &[&str]) -> Result<Vec<String>, StoreError> {
+    let addresses = sqlx::query_scalar("SELECT address FROM address_pool WHERE family = $1 AND address = ANY($2)")
+        .bind(family.as_str())
+        .bind(addresses)
+        .fetch_all(pool)
+        .await?;
     Ok(addresses)
 }
 
