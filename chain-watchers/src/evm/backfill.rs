@@ -6,14 +6,15 @@
 //!
 //! How much a node gives in one answer is nobody's standard. So it is found out for each endpoint: what fails is asked
 //! again by halves, what succeeds lets the next ask for more. No request reaches past the head of the endpoint that is
-//! asked.
+//! asked. Where a provider takes few calls a second, a request holds no more of them than that, each waits for its turn, and
+//! what was read before the provider took no more is kept.
 
 use std::collections::{HashMap, HashSet};
+use std::pin::pin;
 use std::sync::Mutex;
 
 use ethers::types::{H256, U64};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
-use serde::Serialize;
+use futures::{Stream, StreamExt as _, stream};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -21,7 +22,7 @@ use super::endpoint::Endpoint;
 use super::error::{CallError, EvmError};
 use super::transfers::{Assets, gather, transfer_topic};
 use super::types::{NodeBareBlock, NodeBlock, NodeLog, NodeReceipt, hash_text};
-use crate::pool::Node as _;
+use crate::pool::{Failure as _, Node as _};
 use crate::source::BlockData;
 
 /// Blocks whose logs are asked for in one call, at most.
@@ -34,6 +35,8 @@ const BATCH_FIRST: u64 = 32;
 const WINDOW_MAX: u64 = 2_048;
 const WINDOW_FIRST: u64 = 256;
 const WINDOW_MIN: u64 = 32;
+/// Blocks in one go are at most the calls that the endpoint takes in so many seconds: the head is looked at in between.
+const SECONDS_IN_WINDOW: u32 = 10;
 const CANDIDATES_IN_WINDOW: u64 = 20_000;
 const TRANSACTIONS_IN_BATCH: u64 = 4_000;
 
@@ -52,13 +55,21 @@ struct Pace {
 }
 
 impl Paces {
+    /// No more than the endpoint takes: in a request the calls of a second, in one go those of some seconds.
     fn of(&self, endpoint: &Endpoint) -> Pace {
+        let mut pace = self.noted(endpoint);
+        pace.batch = pace.batch.min(at_once(endpoint));
+        pace.window = pace.window.min(endpoint.meter().calls_in(SECONDS_IN_WINDOW).unwrap_or(u64::MAX));
+        pace
+    }
+
+    fn noted(&self, endpoint: &Endpoint) -> Pace {
         let first = Pace { span: SPAN_FIRST, batch: BATCH_FIRST, window: WINDOW_FIRST };
         self.0.lock().map_or(first, |paces| paces.get(endpoint.label()).copied().unwrap_or(first))
     }
 
     fn change(&self, endpoint: &Endpoint, change: impl FnOnce(&mut Pace)) {
-        let mut pace = self.of(endpoint);
+        let mut pace = self.noted(endpoint);
         change(&mut pace);
         if let Ok(mut paces) = self.0.lock() {
             paces.insert(endpoint.label().to_owned(), pace);
@@ -66,7 +77,13 @@ impl Paces {
     }
 }
 
-/// The next blocks above `after`, in order, none above `upto`; at least one.
+/// Calls in one request, at most, as the endpoint's rate is now.
+fn at_once(endpoint: &Endpoint) -> u64 {
+    endpoint.meter().calls_in(1).unwrap_or(u64::MAX)
+}
+
+/// The next blocks above `after`, in order, none above `upto`; at least one. Where the endpoint takes few calls, each waits
+/// for its turn, and what was read before it takes no more is not read again.
 pub(crate) async fn read(
     endpoint: &Endpoint,
     assets: &Assets,
@@ -75,6 +92,7 @@ pub(crate) async fn read(
     after: u64,
     upto: u64,
 ) -> Result<Vec<BlockData>, EvmError> {
+    let endpoint = &endpoint.patient();
     let first = after.saturating_add(1);
     let head: U64 = endpoint.call("eth_blockNumber", json!([])).await?;
     if head.as_u64() < first {
@@ -84,22 +102,64 @@ pub(crate) async fn read(
     let last = upto.min(head.as_u64()).min(after.saturating_add(window));
     // Up to a fork blocks are looked at in one way, above it in another.
     let last = assets.native_logged_from().filter(|from| first < *from).map_or(last, |from| last.min(from - 1));
-    let (blocks, logs) = futures::future::try_join(
+    let (mut blocks, logs) = futures::future::try_join(
         read_blocks(endpoint, paces, concurrency, assets.native_value(first).is_some(), first, last),
         read_logs(endpoint, assets, paces, concurrency, first, last),
     )
     .await?;
-    let logs = by_block(endpoint, &blocks, logs)?;
-    let gathered = blocks.iter().zip(&logs).map(|(block, logs)| to_data(endpoint, assets, block, logs));
+    let whole = usize::try_from(logs.upto.saturating_add(1).saturating_sub(first)).unwrap_or(usize::MAX);
+    blocks.read.truncate(whole);
+    let logs_sorted = by_block(endpoint, &blocks.read, logs.read)?;
+    let gathered = blocks.read.iter().zip(&logs_sorted).map(|(block, logs)| to_data(endpoint, assets, block, logs));
     let gathered: Vec<_> = gathered.collect();
-    let read: Vec<BlockData> = stream::iter(gathered).buffered(concurrency).try_collect().await?;
+    let data = in_order(stream::iter(gathered).buffered(concurrency)).await?;
+    let stopped = blocks.stopped.or(logs.stopped).or(data.stopped);
+    paces.change(endpoint, |pace| pace.window = next_window(window, &data.read, stopped.is_some()));
+    match stopped {
+        Some(failure) if data.read.is_empty() => Err(failure),
+        Some(failure) => {
+            let (endpoint, blocks) = (endpoint.label(), data.read.len());
+            tracing::debug!(endpoint, blocks, %failure, "going on with what was read");
+            Ok(data.read)
+        }
+        None => Ok(data.read),
+    }
+}
+
+/// How many blocks to ask for next, after so many were asked for and these were read.
+fn next_window(window: u64, read: &[BlockData], was_stopped: bool) -> u64 {
     let found: usize = read.iter().map(|block| block.candidates.len()).sum();
-    paces.change(endpoint, |pace| {
-        let found = u64::try_from(found).unwrap_or(u64::MAX).max(1);
-        let fitting = CANDIDATES_IN_WINDOW.saturating_mul(window) / found;
-        pace.window = fitting.min(window.saturating_mul(2)).clamp(WINDOW_MIN, WINDOW_MAX);
-    });
-    Ok(read)
+    let found = u64::try_from(found).unwrap_or(u64::MAX).max(1);
+    let fitting = CANDIDATES_IN_WINDOW.saturating_mul(window) / found;
+    let wanted = if was_stopped { window / 2 } else { window.saturating_mul(2) };
+    fitting.min(wanted).clamp(WINDOW_MIN, WINDOW_MAX)
+}
+
+/// What was read in order, before the endpoint wanted to be asked no more.
+struct Begun<T> {
+    read: Vec<T>,
+    stopped: Option<EvmError>,
+}
+
+/// The logs of all blocks up to a height.
+struct BegunLogs {
+    read: Vec<NodeLog>,
+    upto: u64,
+    stopped: Option<EvmError>,
+}
+
+/// What comes before the first call that the endpoint did not take. All other failures are failures of the whole.
+async fn in_order<T>(results: impl Stream<Item = Result<T, EvmError>>) -> Result<Begun<T>, EvmError> {
+    let mut results = pin!(results);
+    let mut read = Vec::new();
+    while let Some(result) = results.next().await {
+        match result {
+            Ok(item) => read.push(item),
+            Err(failure) if failure.is_not_asked() => return Ok(Begun { read, stopped: Some(failure) }),
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(Begun { read, stopped: None })
 }
 
 async fn to_data(
@@ -134,14 +194,15 @@ async fn read_blocks(
     full: bool,
     first: u64,
     last: u64,
-) -> Result<Vec<NodeBlock>, EvmError> {
+) -> Result<Begun<NodeBlock>, EvmError> {
     let calls: Vec<Value> = (first..=last).map(|height| json!([U64::from(height), full])).collect();
-    let blocks: Vec<Option<NodeBlock>> = if full {
-        batched(endpoint, paces, concurrency, "eth_getBlockByNumber", &calls).await?
+    let Begun { read: blocks, stopped } = if full {
+        begun(endpoint, paces, concurrency, "eth_getBlockByNumber", &calls).await?
     } else {
-        let bare: Vec<Option<NodeBareBlock>> =
-            batched(endpoint, paces, concurrency, "eth_getBlockByNumber", &calls).await?;
-        bare.into_iter().map(|block| block.map(NodeBlock::from)).collect()
+        let bare: Begun<Option<NodeBareBlock>> =
+            begun(endpoint, paces, concurrency, "eth_getBlockByNumber", &calls).await?;
+        let read = bare.read.into_iter().map(|block| block.map(NodeBlock::from)).collect();
+        Begun { read, stopped: bare.stopped }
     };
     let mut read: Vec<NodeBlock> = Vec::with_capacity(blocks.len());
     let mut transactions: usize = 0;
@@ -161,7 +222,7 @@ async fn read_blocks(
         let mean = u64::try_from(transactions / read.len().max(1)).unwrap_or(u64::MAX).max(1);
         paces.change(endpoint, |pace| pace.batch = pace.batch.min((TRANSACTIONS_IN_BATCH / mean).max(1)));
     }
-    Ok(read)
+    Ok(Begun { read, stopped })
 }
 
 /// The transfers' logs between two heights, both included, in no order.
@@ -172,17 +233,18 @@ async fn read_logs(
     concurrency: usize,
     first: u64,
     last: u64,
-) -> Result<Vec<NodeLog>, EvmError> {
+) -> Result<BegunLogs, EvmError> {
     if assets.contracts(first).is_empty() {
-        return Ok(Vec::new());
+        return Ok(BegunLogs { read: Vec::new(), upto: last, stopped: None });
     }
     let span = paces.of(endpoint).span.max(1);
     let step = usize::try_from(span).unwrap_or(usize::MAX);
     let spans: Vec<_> =
         (first..=last).step_by(step).map(|from| (from, last.min(from.saturating_add(span - 1)))).collect();
-    let reads: Vec<_> = spans.into_iter().map(|(from, to)| read_span(endpoint, assets, paces, from, to)).collect();
-    let logs: Vec<Vec<NodeLog>> = stream::iter(reads).buffered(concurrency).try_collect().await?;
-    Ok(logs.into_iter().flatten().collect())
+    let reads: Vec<_> = spans.iter().map(|(from, to)| read_span(endpoint, assets, paces, *from, *to)).collect();
+    let logs = in_order(stream::iter(reads).buffered(concurrency)).await?;
+    let upto = spans.get(..logs.read.len()).and_then(<[_]>::last).map_or(first.saturating_sub(1), |(_, to)| *to);
+    Ok(BegunLogs { read: logs.read.into_iter().flatten().collect(), upto, stopped: logs.stopped })
 }
 
 /// One span, by halves if the endpoint does not give it as a whole.
@@ -237,13 +299,22 @@ fn asks_for_less(error: &EvmError) -> bool {
     }
 }
 
-/// The logs of each block, in the order of the blocks. A log in another block than its height's, taken back, or given
-/// twice is an error.
+/// Whether the endpoint was asked and refused: of a batch it may take a part. (How soon, its meter knows.)
+fn is_refusal(error: &EvmError) -> bool {
+    matches!(error, EvmError::Call(error) if error.refusal().is_some())
+}
+
+/// The logs of each block, in the order of the blocks; those of blocks above them are left out. A log in another block than
+/// its height's, taken back, or given twice is an error.
 fn by_block(endpoint: &Endpoint, blocks: &[NodeBlock], logs: Vec<NodeLog>) -> Result<Vec<Vec<NodeLog>>, EvmError> {
     let places: HashMap<H256, usize> = blocks.iter().enumerate().map(|(place, block)| (block.hash, place)).collect();
     let mut sorted = vec![Vec::new(); blocks.len()];
     let mut given = HashSet::with_capacity(logs.len());
-    for log in logs.into_iter() {
+    let last = blocks.last().map(|block| block.number);
+    for log in logs {
+        if log.block_number.is_some_and(|number| last.is_none_or(|last| number > last)) {
+            continue;
+        }
         let place = log.block_hash.and_then(|hash| places.get(&hash)).filter(|_| log.removed != Some(true));
         let Some(of_block) = place.and_then(|place| sorted.get_mut(*place)) else {
             let hash = log.block_hash.map(hash_text).unwrap_or_default();
@@ -269,6 +340,8 @@ pub(crate) async fn receipts(
     concurrency: usize,
     wanted: &[(H256, H256)],
 ) -> Result<Vec<NodeReceipt>, EvmError> {
+    // All or nothing, and there may be many.
+    let endpoint = &endpoint.patient();
     if let [(transaction, block)] = wanted {
         return Ok(vec![endpoint.receipt(*transaction, *block).await?]);
     }
@@ -294,18 +367,33 @@ pub(crate) async fn batched<R>(
     calls: &[Value],
 ) -> Result<Vec<R>, EvmError>
 where
-    R: Serialize + DeserializeOwned + std::fmt::Debug + Send,
+    R: DeserializeOwned + Send,
+{
+    let Begun { read, stopped } = begun(endpoint, paces, concurrency, method, calls).await?;
+    stopped.map_or(Ok(read), Err)
+}
+
+/// The same, as far as the endpoint takes the calls.
+async fn begun<R>(
+    endpoint: &Endpoint,
+    paces: &Paces,
+    concurrency: usize,
+    method: &str,
+    calls: &[Value],
+) -> Result<Begun<R>, EvmError>
+where
+    R: DeserializeOwned + Send,
 {
     let size = usize::try_from(paces.of(endpoint).batch.max(1)).unwrap_or(1);
     let reads: Vec<_> = calls.chunks(size).map(|chunk| batch(endpoint, paces, method, chunk)).collect();
-    let results: Vec<Vec<R>> = stream::iter(reads).buffered(concurrency).try_collect().await?;
-    Ok(results.into_iter().flatten().collect())
+    let Begun { read, stopped } = in_order(stream::iter(reads).buffered(concurrency)).await?;
+    Ok(Begun { read: read.into_iter().flatten().collect(), stopped })
 }
 
 /// One request, by halves if the endpoint does not answer it as a whole, and at last without a batch.
 async fn batch<R>(endpoint: &Endpoint, paces: &Paces, method: &str, calls: &[Value]) -> Result<Vec<R>, EvmError>
 where
-    R: Serialize + DeserializeOwned + std::fmt::Debug + Send,
+    R: DeserializeOwned + Send,
 {
     let mut results = Vec::with_capacity(calls.len());
     // The next one lies on top.
@@ -313,6 +401,13 @@ where
     while let Some(calls) = waiting.pop() {
         if let [call] = calls {
             results.push(endpoint.call(method, call).await?);
+            continue;
+        }
+        // The rate may have fallen since the calls were put together.
+        let most = usize::try_from(at_once(endpoint)).unwrap_or(usize::MAX);
+        if let Some((now, later)) = calls.split_at_checked(most).filter(|(_, later)| !later.is_empty()) {
+            waiting.push(later);
+            waiting.push(now);
             continue;
         }
         let answers = endpoint
@@ -329,7 +424,7 @@ where
                     }
                 });
             }
-            Err(error) if asks_for_less(&error) => {
+            Err(error) if asks_for_less(&error) || is_refusal(&error) => {
                 let (left, right) = calls.split_at(calls.len() / 2);
                 tracing::debug!(endpoint = endpoint.label(), method, count, %error, "asking by halves");
                 paces.change(endpoint, |pace| pace.batch = pace.batch.min(count / 2).max(1));

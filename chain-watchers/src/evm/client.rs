@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use backon::{ExponentialBuilder, Retryable};
-use ethers::providers::{JsonRpcClient, JsonRpcError};
+use ethers::providers::JsonRpcError;
 use metrics::{counter, histogram};
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -21,14 +20,14 @@ use wopay_domain::ChainName;
 
 use super::error::CallError;
 use crate::config::{ConfigError, WatcherConfig};
-use crate::pool::{Meter, Outcome};
+use crate::pool::{Meter, Outcome, Patience};
 
 const IDLE_CONNECTION_FOR: Duration = Duration::from_secs(60);
 const RETRIES: usize = 2;
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(30);
 const RETRY_DELAY_MAX: Duration = Duration::from_millis(500);
 
-/// A client of one endpoint. Whoever uses it through `ethers::providers::Provider` gets [`CallError`]s inside.
+/// A client of one endpoint.
 #[derive(Debug)]
 pub(crate) struct RpcClient {
     http: reqwest::Client,
@@ -141,7 +140,16 @@ impl RpcClient {
         T: Serialize + Sync,
         R: DeserializeOwned,
     {
-        (|| self.call(method, params)).retry(retries()).when(|error| self.may_retry(error)).await
+        self.ask_with(Patience::Short, method, params).await
+    }
+
+    /// The same, with so much patience.
+    pub(crate) async fn ask_with<T, R>(&self, patience: Patience, method: &str, params: &T) -> Result<R, CallError>
+    where
+        T: Serialize + Sync,
+        R: DeserializeOwned,
+    {
+        (|| self.call(patience, method, params)).retry(retries()).when(|error| self.may_retry(error)).await
     }
 
     /// A refusal is waited for only where there is nobody else to ask; how long, the meter knows.
@@ -152,6 +160,7 @@ impl RpcClient {
     /// Makes one exchange with the endpoint, when its turn has come, and notes what that says of it.
     async fn metered<T>(
         &self,
+        patience: Patience,
         method: &str,
         calls: usize,
         exchange: impl Future<Output = Result<T, CallError>>,
@@ -159,7 +168,7 @@ impl RpcClient {
     ) -> Result<T, CallError> {
         let (endpoint, method) = (self.endpoint.clone(), method.to_owned());
         let calls = u32::try_from(calls).unwrap_or(u32::MAX);
-        let admitted = self.meter.admit(calls).await;
+        let admitted = self.meter.admit(calls, patience).await;
         admitted.map_err(|reason| CallError::NotAsked { endpoint, method, reason })?;
         let result = exchange.await;
         let outcome = match &result {
@@ -173,9 +182,14 @@ impl RpcClient {
         result
     }
 
-    async fn call<T: Serialize, R: DeserializeOwned>(&self, method: &str, params: &T) -> Result<R, CallError> {
+    async fn call<T: Serialize, R: DeserializeOwned>(
+        &self,
+        patience: Patience,
+        method: &str,
+        params: &T,
+    ) -> Result<R, CallError> {
         let begun = Instant::now();
-        let result = self.metered(method, 1, self.call_once(method, params), |_| false).await;
+        let result = self.metered(patience, method, 1, self.call_once(method, params), |_| false).await;
         self.count(method, result.as_ref().err(), begun);
         result
     }
@@ -200,13 +214,14 @@ impl RpcClient {
     }
 
     /// Calls one method with many parameters in one request. The results are in the order of the parameters; each may be
-    /// the node's own error.
+    /// the node's own error. Whoever has patience is told of a refusal at once: fewer calls may be taken.
     ///
     /// # Errors
     /// When the request as a whole got no usable answer; [`CallError::Node`] when the node refused it as a whole, as those
     /// do that take no batches, or smaller ones only.
     pub(crate) async fn batch<T: Serialize, R: DeserializeOwned>(
         &self,
+        patience: Patience,
         method: &str,
         params: &[T],
     ) -> Result<Vec<Result<R, CallError>>, CallError> {
@@ -215,8 +230,12 @@ impl RpcClient {
         let refused = |answers: &Vec<Result<R, CallError>>| {
             answers.iter().any(|answer| answer.as_ref().is_err_and(|error| error.refusal().is_some()))
         };
-        let ask = || self.metered(method, params.len(), self.batch_once(method, params), refused);
-        let result = ask.retry(retries()).when(|error| self.may_retry(error)).await;
+        let ask = || self.metered(patience, method, params.len(), self.batch_once(method, params), refused);
+        let may_retry = |error: &CallError| match patience {
+            Patience::Short => self.may_retry(error),
+            Patience::Long => error.is_transient(),
+        };
+        let result = ask.retry(retries()).when(may_retry).await;
         self.count(&format!("{method} (batch)"), result.as_ref().err(), begun);
         result
     }
@@ -326,19 +345,6 @@ impl RpcClient {
         ];
         counter!("wopay_chain_watchers_rpc_calls_total", &labels).increment(1);
         histogram!("wopay_chain_watchers_rpc_seconds", &labels).record(begun.elapsed().as_secs_f64());
-    }
-}
-
-#[async_trait]
-impl JsonRpcClient for RpcClient {
-    type Error = CallError;
-
-    async fn request<T, R>(&self, method: &str, params: T) -> Result<R, Self::Error>
-    where
-        T: Debug + Serialize + Send + Sync,
-        R: DeserializeOwned + Send,
-    {
-        self.ask(method, &params).await
     }
 }
 

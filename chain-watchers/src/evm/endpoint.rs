@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use ethers::providers::Provider;
 use ethers::types::{Address, H256, U64};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,18 +15,19 @@ use super::error::{CallError, EvmError};
 use super::inspect::Expected;
 use super::types::{NodeBlock, NodeHeader, NodeLog, NodeReceipt, hash_text};
 use crate::config::FinalityTag;
-use crate::pool::{Meter, Node, Standing};
+use crate::pool::{Meter, Node, Patience, Standing};
 use crate::source::BlockHeader;
 
 /// So far below its head a node has every block: one that it lacks is not just late.
 const OLD_BLOCKS: u64 = 128;
 
 /// One endpoint.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
-    provider: Provider<RpcClient>,
+    client: Arc<RpcClient>,
     expected: Arc<Expected>,
-    standing: Mutex<Standing>,
+    standing: Arc<Mutex<Standing>>,
+    patience: Patience,
 }
 
 #[async_trait]
@@ -35,7 +35,7 @@ impl Node for Endpoint {
     type Failure = EvmError;
 
     fn label(&self) -> &str {
-        self.provider.as_ref().endpoint()
+        self.client.endpoint()
     }
 
     fn standing(&self) -> &Mutex<Standing> {
@@ -43,7 +43,7 @@ impl Node for Endpoint {
     }
 
     fn meter(&self) -> &Meter {
-        self.provider.as_ref().meter()
+        self.client.meter()
     }
 
     async fn verify(&self) -> Result<(), EvmError> {
@@ -61,7 +61,13 @@ impl Node for Endpoint {
 
 impl Endpoint {
     pub(crate) fn new(client: RpcClient, expected: Arc<Expected>) -> Self {
-        Self { provider: Provider::new(client), expected, standing: Mutex::new(Standing::Unknown) }
+        let standing = Arc::new(Mutex::new(Standing::Unknown));
+        Self { client: Arc::new(client), expected, standing, patience: Patience::Short }
+    }
+
+    /// The same endpoint for work that can wait: where it takes few calls, each waits for its turn.
+    pub(crate) fn patient(&self) -> Self {
+        Self { patience: Patience::Long, ..self.clone() }
     }
 
     /// What the configuration says.
@@ -71,11 +77,11 @@ impl Endpoint {
 
     pub(crate) async fn call<P, R>(&self, method: &str, params: P) -> Result<R, EvmError>
     where
-        P: std::fmt::Debug + Serialize + Send + Sync,
-        R: Serialize + DeserializeOwned + std::fmt::Debug + Send,
+        P: Serialize + Send + Sync,
+        R: DeserializeOwned + Send,
     {
-        let answered = self.provider.request(method, params).await;
-        answered.map_err(|error| self.explain(method, EvmError::from(error)))
+        let answered = self.client.ask_with(self.patience, method, &params).await;
+        answered.map_err(|error| self.explain(method, EvmError::Call(error)))
     }
 
     /// Calls one method many times in one request; see [`RpcClient::batch`].
@@ -84,7 +90,7 @@ impl Endpoint {
         P: Serialize,
         R: DeserializeOwned,
     {
-        self.provider.as_ref().batch(method, params).await.map_err(EvmError::Call)
+        self.client.batch(self.patience, method, params).await.map_err(EvmError::Call)
     }
 
     /// A node that has forgotten says so in words of its own: ours name the remedy.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ethers::providers::{JsonRpcError, ProviderError, RpcError};
+use ethers::providers::JsonRpcError;
 
 use crate::pool::attempt::with_causes;
 use crate::pool::{Failure, Outcome};
@@ -126,6 +126,14 @@ impl CallError {
     pub(crate) fn is_not_asked(&self) -> bool {
         matches!(self, Self::NotAsked { .. }) || self.refusal().is_some()
     }
+
+    /// The node's own error, if it is that.
+    fn node_error(&self) -> Option<&JsonRpcError> {
+        match self {
+            Self::Node { source, .. } => Some(source),
+            _ => None,
+        }
+    }
 }
 
 /// Providers say "too many calls" in many ways. A bare -32005, or "limit exceeded", is none of them: it is what some say of
@@ -176,37 +184,12 @@ fn shown(content_type: &str) -> String {
     format!("content of type {content_type:?}")
 }
 
-impl RpcError for CallError {
-    fn as_error_response(&self) -> Option<&JsonRpcError> {
-        match self {
-            Self::Node { source, .. } => Some(source),
-            _ => None,
-        }
-    }
-
-    fn as_serde_error(&self) -> Option<&serde_json::Error> {
-        match self {
-            Self::NotJsonRpc { source, .. } | Self::Shape { source, .. } => Some(source),
-            _ => None,
-        }
-    }
-}
-
-impl From<CallError> for ProviderError {
-    fn from(error: CallError) -> Self {
-        Self::JsonRpcClientError(Box::new(error))
-    }
-}
-
 /// Why an endpoint gave no usable answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EvmError {
     /// A call failed.
     #[error(transparent)]
     Call(CallError),
-    /// `ethers` failed around a call.
-    #[error("the client failed")]
-    Client(#[source] ProviderError),
     /// Answers that contradict each other: the node lies, lags, or its chain has just changed.
     #[error("{endpoint} contradicts itself: {what}")]
     Inconsistent { endpoint: String, what: String },
@@ -244,9 +227,9 @@ impl EvmError {
     /// Whether the node answered with an error of its own.
     pub(crate) fn node_error(&self) -> Option<&JsonRpcError> {
         match self {
-            Self::Call(error) => error.as_error_response(),
-            Self::Pruned { said, .. } => said.as_ref().and_then(|said| said.as_error_response()),
-            Self::Client(_) | Self::Inconsistent { .. } | Self::Wrong { .. } => None,
+            Self::Call(error) => error.node_error(),
+            Self::Pruned { said, .. } => said.as_ref().and_then(|said| said.node_error()),
+            Self::Inconsistent { .. } | Self::Wrong { .. } => None,
         }
     }
 }
@@ -255,30 +238,14 @@ impl Failure for EvmError {
     fn mismatch(&self) -> Option<&str> {
         match self {
             Self::Wrong { reason, .. } => Some(reason),
-            Self::Call(_) | Self::Client(_) | Self::Inconsistent { .. } | Self::Pruned { .. } => None,
+            Self::Call(_) | Self::Inconsistent { .. } | Self::Pruned { .. } => None,
         }
     }
 
     fn is_not_asked(&self) -> bool {
         match self {
             Self::Call(error) => error.is_not_asked(),
-            Self::Client(_) | Self::Inconsistent { .. } | Self::Pruned { .. } | Self::Wrong { .. } => false,
-        }
-    }
-}
-
-impl From<ProviderError> for EvmError {
-    /// Finds our own error inside, with its causes: `ethers` would show only its text.
-    fn from(error: ProviderError) -> Self {
-        match error {
-            ProviderError::JsonRpcClientError(inner) => {
-                let inner: Box<dyn std::error::Error + Send + Sync> = inner;
-                match inner.downcast::<CallError>() {
-                    Ok(call) => Self::Call(*call),
-                    Err(other) => Self::Client(ProviderError::CustomError(other.to_string())),
-                }
-            }
-            other => Self::Client(other),
+            Self::Inconsistent { .. } | Self::Pruned { .. } | Self::Wrong { .. } => false,
         }
     }
 }

@@ -88,6 +88,8 @@ pub(crate) struct NodeLog {
     pub(crate) address: Address,
     pub(crate) topics: Vec<H256>,
     pub(crate) data: Bytes,
+    #[serde(default)]
+    pub(crate) block_number: Option<U64>,
     pub(crate) block_hash: Option<H256>,
     pub(crate) transaction_hash: Option<H256>,
     pub(crate) log_index: Option<U256>,

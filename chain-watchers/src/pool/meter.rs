@@ -15,6 +15,10 @@ use crate::status::{EndpointHealth, EndpointState};
 
 /// A call that would have to wait longer for its turn is refused at once: another endpoint may be free.
 const WAIT_MAX: Duration = Duration::from_secs(2);
+/// Work that can wait does not wait through longer pauses than this, which endpoints ask for …
+const PAUSE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// … and not longer than this for its turn.
+const TURN_WAIT_MAX: Duration = Duration::from_secs(60);
 /// An endpoint that cannot be asked sooner is not the first choice.
 const WAIT_FIT: Duration = Duration::from_millis(100);
 /// After the first usable call without a usable answer others are preferred for so long; twice as long after each more …
@@ -63,6 +67,23 @@ struct Strikes {
     last: Option<Instant>,
 }
 
+/// How long a call may wait for its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Not long: somebody waits for the answer, and another endpoint may be free.
+    Short,
+    /// As long as it takes, within limits, after all those that cannot wait.
+    Long,
+}
+
+/// Why a call may not be made at once.
+enum Withheld {
+    /// Not now, for people.
+    Now(String),
+    /// Not before so much time has passed.
+    For(Duration),
+}
+
 /// What a call came to.
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
@@ -100,8 +121,16 @@ impl Meter {
     ///
     /// # Errors
     /// Why they may not be made now, for people.
-    pub(crate) async fn admit(&self, calls: u32) -> Result<(), String> {
-        let wait = self.admit_at(calls, Instant::now())?;
+    pub(crate) async fn admit(&self, calls: u32, patience: Patience) -> Result<(), String> {
+        match patience {
+            Patience::Short => self.admit_soon(calls).await,
+            Patience::Long => self.admit_in_turn(calls).await,
+        }
+    }
+
+    /// Takes a place in the queue now, if it is short.
+    async fn admit_soon(&self, calls: u32) -> Result<(), String> {
+        let wait = self.admit_at(calls, WAIT_MAX, Instant::now()).map_err(Withheld::shown)?;
         if wait.is_zero() {
             return Ok(());
         }
@@ -118,13 +147,32 @@ impl Meter {
         }
     }
 
-    /// After what time so many calls may be sent, which are taken for sent.
-    fn admit_at(&self, calls: u32, now: Instant) -> Result<Duration, String> {
+    /// Takes nothing before it may be used: who gives up while waiting has cost nothing, and who cannot wait goes first.
+    async fn admit_in_turn(&self, calls: u32) -> Result<(), String> {
+        let begun = Instant::now();
+        loop {
+            let wait = match self.admit_at(calls, Duration::ZERO, Instant::now()) {
+                Ok(_) => return Ok(()),
+                Err(Withheld::For(wait)) => wait,
+                Err(withheld) => return Err(withheld.shown()),
+            };
+            let pause = self.lock().rate.blocked_for(Instant::now());
+            if pause > PAUSE_WAIT_MAX || begun.elapsed() > TURN_WAIT_MAX {
+                return Err(throttled(wait));
+            }
+            tokio::time::sleep(wait.max(Duration::from_millis(1))).await;
+        }
+    }
+
+    /// After what time so many calls may be sent, no longer than that; they are taken for sent.
+    fn admit_at(&self, calls: u32, wait_max: Duration, now: Instant) -> Result<Duration, Withheld> {
         let mut state = self.lock();
         let state = &mut *state;
         let open = |left: Duration| {
             let (failures, last) = (state.breaker.failures(), &state.failure);
-            format!("it is left alone for {} after {failures} failures in a row, the last: {last}", shown(left))
+            let why =
+                format!("it is left alone for {} after {failures} failures in a row, the last: {last}", shown(left));
+            Withheld::Now(why)
         };
         if let Permit::Open(left) = state.breaker.permit(now) {
             return Err(open(left));
@@ -132,14 +180,19 @@ impl Meter {
         if let Some(budget) = &mut state.budget
             && budget.left(now) < u64::from(calls)
         {
-            return Err(spent(budget.per_hour()));
+            return Err(Withheld::Now(spent(budget.per_hour())));
         }
-        let wait = state.rate.take(calls, WAIT_MAX, now).map_err(throttled)?;
+        let wait = state.rate.take(calls, wait_max, now).map_err(Withheld::For)?;
         if let Some(budget) = &mut state.budget {
             budget.take(u64::from(calls), now);
         }
         state.breaker.begin(now);
         Ok(wait)
+    }
+
+    /// How many calls may be made in so many seconds, at least one; `None`: no limit has shown.
+    pub(crate) fn calls_in(&self, seconds: u32) -> Option<u64> {
+        self.lock().rate.calls_in(seconds)
     }
 
     /// Notes what a call came to. `true`: the endpoint is left alone from now on.
@@ -281,6 +334,16 @@ impl Meter {
         }
         if let Some(budget) = &mut state.budget {
             gauge!("wopay_chain_watchers_endpoint_budget_left_calls", &labels).set(budget.left(now) as f64);
+        }
+    }
+}
+
+impl Withheld {
+    /// For people.
+    fn shown(self) -> String {
+        match self {
+            Self::Now(why) => why,
+            Self::For(wait) => throttled(wait),
         }
     }
 }

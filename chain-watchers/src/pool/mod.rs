@@ -31,7 +31,7 @@ use tracing::{error, warn};
 use wopay_domain::ChainName;
 
 pub(crate) use self::attempt::Attempt;
-pub(crate) use self::meter::{Meter, Outcome};
+pub(crate) use self::meter::{Meter, Outcome, Patience};
 use crate::config::{RpcOptions, WatcherConfig};
 use crate::status::EndpointHealth;
 

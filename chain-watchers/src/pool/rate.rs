@@ -62,6 +62,12 @@ impl Rate {
         (self.per_second < RATE_MAX).then_some(self.per_second)
     }
 
+    /// How many calls may be made in so many seconds, at least one; `None`: no limit has shown.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the rate is positive and bounded")]
+    pub(crate) fn calls_in(&self, seconds: u32) -> Option<u64> {
+        self.per_second().map(|rate| ((rate * f64::from(seconds)) as u64).max(1))
+    }
+
     /// How long the endpoint has asked to be left alone from now on.
     pub(crate) fn blocked_for(&self, now: Instant) -> Duration {
         self.blocked_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
@@ -92,7 +98,10 @@ impl Rate {
 
     /// The endpoint said that this was too much, and perhaps when to come again.
     pub(crate) fn refused(&mut self, retry_after: Option<Duration>, now: Instant) {
-        self.refusals = self.refusals.saturating_add(1);
+        // Whatever comes back during a pause was on its way before.
+        if self.blocked_for(now).is_zero() {
+            self.refusals = self.refusals.saturating_add(1);
+        }
         let doubled = PAUSE_MIN.saturating_mul(2_u32.saturating_pow(self.refusals.saturating_sub(1).min(16)));
         let pause = retry_after.map_or(doubled.min(PAUSE_MAX), |asked| asked.min(RETRY_AFTER_MAX));
         let until = now.checked_add(pause);
@@ -103,7 +112,8 @@ impl Rate {
         self.fill(now);
         self.cut_at = Some(now);
         self.per_second = (self.per_second.min(self.use_.per_second(now)) * DECREASE).max(RATE_MIN);
-        self.tokens = self.tokens.min(1.0);
+        // What was refused was not served: a second's worth is owed at most.
+        self.tokens = self.tokens.clamp(-self.per_second, 1.0);
     }
 
     /// The endpoint answered.

@@ -25,8 +25,13 @@ fn behind(world: &World, proxy: &Proxy) -> WatcherConfig {
 
 /// Payments of tokens and native money, strewn over a few hundred blocks.
 async fn history(world: &World) -> Vec<PaymentId> {
+    rounds(world, 8).await
+}
+
+/// Two payments in each round of about forty blocks.
+async fn rounds(world: &World, rounds: u64) -> Vec<PaymentId> {
     let mut payments = Vec::new();
-    for round in 0..8 {
+    for round in 0..rounds {
         let (payment, address) = world.payment(10, 3).await;
         payments.push(payment);
         world.pay(&address, 10).await;
@@ -249,4 +254,40 @@ async fn how_fast() {
         }
         eprintln!("{counts:?}");
     }
+}
+
+/// Takes so many calls in a second, each call of a batch being one, and refuses the rest.
+fn taking(per_second: usize) -> impl FnMut(&str, &Value, Value) -> Instead + Send + 'static {
+    let mut taken: Vec<Instant> = Vec::new();
+    let mut of_batches: usize = 0;
+    move |method, params, _| {
+        if method != BATCH && of_batches > 0 {
+            of_batches -= 1;
+            return Instead::Nothing;
+        }
+        let calls = if method == BATCH { params.as_array().unwrap().len() } else { 1 };
+        taken.retain(|at| at.elapsed() < Duration::from_secs(1));
+        if taken.len() + calls > per_second {
+            return Instead::TooMany(None);
+        }
+        taken.extend(std::iter::repeat_n(Instant::now(), calls));
+        if method == BATCH {
+            of_batches += calls;
+        }
+        Instead::Nothing
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_takes_few_calls_a_second_is_caught_up_with() {
+    let world = World::new().await;
+    let proxy = Proxy::new(&world.anvil.url).await;
+    let payments = rounds(&world, 5).await;
+    proxy.script(taking(25));
+    let _watching = world.watch_with(&behind(&world, &proxy));
+    all_completed(&world, &payments).await;
+    let calls = proxy.calls();
+    let height = world.anvil.height().await;
+    let blocks = calls.iter().filter(|method| *method == "eth_getBlockByNumber").count() as u64;
+    assert!(blocks < height * 3, "{blocks} asked for, of {height}");
 }

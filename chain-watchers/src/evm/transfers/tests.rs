@@ -7,6 +7,7 @@ fn log(topics: &[H256], data: Vec<u8>) -> NodeLog {
         address: Address::repeat_byte(1),
         topics: topics.to_vec(),
         data: Bytes::from(data),
+        block_number: None,
         block_hash: None,
         transaction_hash: None,
         log_index: None,

@@ -63,13 +63,18 @@ fn refusals_of_calls_on_their_way_together_are_one() {
 fn pauses_without_advice_double_and_end_with_an_answer() {
     let begin = Instant::now();
     let mut rate = Rate::new(begin);
+    let mut passed = 0.0;
     for expected in [0.25, 0.5, 1.0, 2.0] {
-        rate.refused(None, begin);
-        assert_eq!(rate.blocked_for(begin), seconds(expected));
+        let now = after(begin, passed);
+        for _ in 0..8 {
+            rate.refused(None, now);
+        }
+        assert_eq!(rate.blocked_for(now), seconds(expected), "those on their way together are one");
+        passed += expected;
     }
-    rate.answered(after(begin, 3.0));
-    rate.refused(None, after(begin, 4.0));
-    assert_eq!(rate.blocked_for(after(begin, 4.0)), seconds(0.25));
+    rate.answered(after(begin, 4.0));
+    rate.refused(None, after(begin, 5.0));
+    assert_eq!(rate.blocked_for(after(begin, 5.0)), seconds(0.25));
 }
 
 #[test]
@@ -97,6 +102,27 @@ fn a_batch_goes_into_the_red() {
     assert!(rate.take(100, NO_WAIT, after(begin, 1.0)).is_ok());
     let wait = rate.take(1, NO_WAIT, after(begin, 1.1)).unwrap_err();
     assert!(wait > seconds(6.0) && wait < seconds(10.0), "{wait:?}");
+}
+
+#[test]
+fn what_was_refused_is_not_owed() {
+    let begin = Instant::now();
+    let mut rate = Rate::new(begin);
+    for _ in 0..8 {
+        rate.take(128, NO_WAIT, begin).unwrap();
+    }
+    for second in 0..6 {
+        rate.refused(None, after(begin, f64::from(second) * 1.01));
+    }
+    let now = after(begin, 6.0);
+    assert!(rate.per_second().unwrap() < 20.0);
+    assert_eq!(rate.calls_in(1), Some(16));
+    let pause = rate.blocked_for(now);
+    let wait = rate.take(16, pause, now).map(|wait| wait.max(pause));
+    assert_eq!(wait, Ok(pause));
+    rate.refused(Some(NO_WAIT), after(begin, 20.0));
+    assert!(rate.wait(after(begin, 20.0)) <= seconds(10.0));
+    assert!(rate.wait(after(begin, 20.0)).saturating_sub(rate.blocked_for(after(begin, 20.0))) <= seconds(1.2));
 }
 
 proptest! {
