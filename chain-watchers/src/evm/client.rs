@@ -18,6 +18,7 @@ use tracing::warn;
 use url::Url;
 use wopay_domain::ChainName;
 
+use super::discretion::Discretion;
 use super::error::CallError;
 use crate::config::{ConfigError, WatcherConfig};
 use crate::pool::{Meter, Outcome, Patience};
@@ -35,6 +36,7 @@ pub(crate) struct RpcClient {
     chain: ChainName,
     /// Host and port.
     endpoint: String,
+    discretion: Discretion,
     response_bytes_max: usize,
     next_id: AtomicU64,
     meter: Arc<Meter>,
@@ -108,6 +110,7 @@ impl RpcClient {
             Self {
                 http: http.clone(),
                 url: Secret(url.clone()),
+                discretion: Discretion::of(url),
                 chain: name.clone(),
                 meter: Arc::new(Meter::new(name.clone(), endpoint.clone(), options.budget_per_hour)),
                 endpoint,
@@ -288,7 +291,7 @@ impl RpcClient {
         let mut response = self.http.post(self.url.0.clone()).json(body).send().await.map_err(transport)?;
         let status = response.status();
         let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let content_type = content_type.unwrap_or("none").to_owned();
+        let content_type = self.clean(content_type.unwrap_or("none"));
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| read_retry_after(value.to_str().ok()?));
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(transport)? {
@@ -309,12 +312,23 @@ impl RpcClient {
         serde_json::from_str(result.map_or("null", RawValue::get)).map_err(|source| CallError::Shape {
             endpoint: self.endpoint.clone(),
             method: method.to_owned(),
-            source,
+            source: self.clean_error(&source),
         })
     }
 
-    fn node_error(&self, method: &str, source: JsonRpcError) -> CallError {
-        CallError::Node { endpoint: self.endpoint.clone(), method: method.to_owned(), source }
+    /// What a node says, as it may be shown.
+    pub(crate) fn clean(&self, said: &str) -> String {
+        self.discretion.clean(said)
+    }
+
+    /// It names what was found instead of what was expected.
+    fn clean_error(&self, error: &serde_json::Error) -> serde_json::Error {
+        serde::de::Error::custom(self.clean(&error.to_string()))
+    }
+
+    fn node_error(&self, method: &str, error: JsonRpcError) -> CallError {
+        let said = JsonRpcError { code: error.code, message: self.clean(&error.message), data: None };
+        CallError::Node { endpoint: self.endpoint.clone(), method: method.to_owned(), said }
     }
 
     fn status_error(&self, method: &str, answer: &Answer) -> CallError {
@@ -333,7 +347,7 @@ impl RpcClient {
 
     fn not_json_rpc(&self, method: &str, content_type: String, source: serde_json::Error) -> CallError {
         let (endpoint, method) = (self.endpoint.clone(), method.to_owned());
-        CallError::NotJsonRpc { endpoint, method, content_type, source }
+        CallError::NotJsonRpc { endpoint, method, content_type, source: self.clean_error(&source) }
     }
 
     fn count(&self, method: &str, error: Option<&CallError>, begun: Instant) {

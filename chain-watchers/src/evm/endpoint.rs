@@ -115,6 +115,11 @@ impl Endpoint {
         Err(EvmError::Pruned { endpoint: self.label().to_owned(), what, said: None })
     }
 
+    /// What the node says, as it may be shown.
+    pub(crate) fn clean(&self, said: &str) -> String {
+        self.client.clean(said)
+    }
+
     pub(crate) fn inconsistent(&self, what: impl Into<String>) -> EvmError {
         EvmError::Inconsistent { endpoint: self.label().to_owned(), what: what.into() }
     }

@@ -62,9 +62,9 @@ pub(crate) enum CallError {
     /// An answer that does not name the call: it may be the answer to another one, perhaps to somebody else's.
     #[error("{endpoint} answered another call than our {method}")]
     Misaddressed { endpoint: String, method: String },
-    /// The node's own error.
-    #[error("{endpoint} answered {method} with error {}: {}", source.code, source.message)]
-    Node { endpoint: String, method: String, source: JsonRpcError },
+    /// The node's own error, as it may be shown.
+    #[error("{endpoint} answered {method} with error {}: {}", said.code, said.message)]
+    Node { endpoint: String, method: String, said: JsonRpcError },
 }
 
 impl CallError {
@@ -92,7 +92,7 @@ impl CallError {
         match self {
             Self::Status { status: 429, retry_after, .. } => Some(*retry_after),
             Self::Status { status: 503, retry_after: Some(retry_after), .. } => Some(Some(*retry_after)),
-            Self::Node { source, .. } if is_rate_limit(source) => Some(None),
+            Self::Node { said, .. } if is_rate_limit(said) => Some(None),
             _ => None,
         }
     }
@@ -119,7 +119,7 @@ impl CallError {
 
     /// Whether the node has forgotten what was asked for.
     pub(crate) fn is_pruned(&self) -> bool {
-        matches!(self, Self::Node { source, .. } if speaks_of_pruning(source))
+        matches!(self, Self::Node { said, .. } if speaks_of_pruning(said))
     }
 
     /// Whether the endpoint was not asked, or refused to be asked as often.
@@ -130,7 +130,7 @@ impl CallError {
     /// The node's own error, if it is that.
     fn node_error(&self) -> Option<&JsonRpcError> {
         match self {
-            Self::Node { source, .. } => Some(source),
+            Self::Node { said, .. } => Some(said),
             _ => None,
         }
     }

@@ -13,6 +13,7 @@
 mod backfill;
 mod balances;
 pub(crate) mod client;
+mod discretion;
 mod endpoint;
 pub(crate) mod error;
 mod inspect;

@@ -43,9 +43,9 @@ pub(super) fn is_not_asked(error: &ClientError) -> bool {
 
 fn kind(error: CallError) -> ClientErrorKind {
     match error {
-        CallError::Node { source, .. } => ClientErrorKind::RpcError(RpcError::RpcResponseError {
-            code: source.code,
-            message: source.message,
+        CallError::Node { said, .. } => ClientErrorKind::RpcError(RpcError::RpcResponseError {
+            code: said.code,
+            message: said.message,
             data: RpcResponseErrorData::Empty,
         }),
         // What is said for people only: the endpoint was not asked.

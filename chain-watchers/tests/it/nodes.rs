@@ -312,3 +312,38 @@ async fn check_reports_what_the_nodes_say() {
     assert!(reports[0].endpoints[1].problems[0].contains("did not answer"));
     assert!(!reports[0].is_ok() && reports[1].is_ok());
 }
+
+#[tokio::test]
+async fn what_a_node_says_is_cut_short_and_shows_no_credentials() {
+    let world = World::new().await;
+    let proxy = Proxy::new(&world.anvil.url).await;
+    let mut config = behind(&world, &[&format!("{}/v3/0123456789abcdef?apikey=topsecretkey", proxy.url)]);
+    config.rpc[0].set_username("somebody").unwrap();
+    config.rpc[0].set_password(Some("hunter22")).unwrap();
+    let spoken = "POST /v3/0123456789abcdef?apikey=topsecretkey of somebody:hunter22\u{1b}[31m is no more";
+    let watching = world.watch_with(&config);
+    for long in [false, true] {
+        proxy.script(move |_, _, _| {
+            let message = if long { format!("{} {spoken}", "so ".repeat(100_000)) } else { spoken.to_owned() };
+            let error = json!({"code": -32007, "message": message, "data": "topsecretkey"});
+            Instead::Json(json!({"jsonrpc": "2.0", "id": 1, "error": error}))
+        });
+        let begins = if long { "so so so" } else { "POST /v3/…?apikey=… of …:…[31m is no more" };
+        let said = |health: &wopay_chain_watchers::ChainHealth| {
+            health.last_error.as_ref().is_some_and(|error| error.contains(begins))
+        };
+        let told = watching.until("what it says", said).await.last_error.unwrap();
+        for secret in ["0123456789abcdef", "topsecretkey", "somebody", "hunter22", "\u{1b}", "data"] {
+            assert!(!told.contains(secret), "{told}");
+        }
+        assert!(told.chars().count() < 600, "{told}");
+        assert_eq!(told.matches("-32007").count(), 1, "{told}");
+    }
+    // Another shape than expected is shown with what is there instead.
+    proxy.script(move |_, _, _| Instead::Json(json!({"jsonrpc": "2.0", "id": 1, "result": spoken.repeat(1000)})));
+    let shape = |health: &wopay_chain_watchers::ChainHealth| {
+        health.last_error.as_ref().is_some_and(|error| error.contains("unexpected result"))
+    };
+    let told = watching.until("the shape", shape).await.last_error.unwrap();
+    assert!(!told.contains("topsecretkey") && told.chars().count() < 600, "{told}");
+}

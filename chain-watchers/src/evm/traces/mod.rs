@@ -150,10 +150,11 @@ async fn by_debug(endpoint: &Endpoint, block: &NodeBlock) -> Result<Vec<(H256, I
     let mut found = Vec::new();
     for (traced, hash) in traced.into_iter().zip(hashes) {
         let Some(frame) = traced.result else {
-            let error = traced.error.unwrap_or_default();
+            let error = endpoint.clean(&traced.error.unwrap_or_default());
             return Err(endpoint.inconsistent(format!("cannot trace transaction {}: {error}", hash_text(hash))));
         };
-        let inner = below(frame).map_err(|error| endpoint.inconsistent(format!("an odd trace: {error}")))?;
+        let odd = |error: serde_json::Error| endpoint.clean(&error.to_string());
+        let inner = below(frame).map_err(|error| endpoint.inconsistent(format!("an odd trace: {}", odd(error))))?;
         found.extend(inner.into_iter().map(|inner| (hash, inner)));
     }
     Ok(found)
