@@ -175,15 +175,7 @@ async fn to_data(
 /// A block with the hashes of its transactions.
 pub(crate) async fn bare_block(endpoint: &Endpoint, height: u64) -> Result<Option<NodeBlock>, EvmError> {
     let block: Option<NodeBareBlock> = endpoint.call("eth_getBlockByNumber", json!([U64::from(height), false])).await?;
-    let block = block.map(NodeBlock::from);
-    match block {
-        Some(block) if block.number.as_u64() != height => Err(another(endpoint, height, &block)),
-        block => Ok(block),
-    }
-}
-
-fn another(endpoint: &Endpoint, height: u64, block: &NodeBlock) -> EvmError {
-    endpoint.inconsistent(format!("asked for block {height}, got {}", block.number))
+    block.map(|block| endpoint.expect_block(height, block.into())).transpose()
 }
 
 /// The blocks between two heights, both included, each standing on the one before.
@@ -208,10 +200,7 @@ async fn read_blocks(
     let mut transactions: usize = 0;
     for (height, block) in (first..).zip(blocks) {
         let missing = || endpoint.inconsistent(format!("it has no block {height}, which is below its head"));
-        let block = block.ok_or_else(missing)?;
-        if block.number.as_u64() != height {
-            return Err(another(endpoint, height, &block));
-        }
+        let block = endpoint.expect_block(height, block.ok_or_else(missing)?)?;
         if read.last().is_some_and(|below| below.hash != block.parent_hash) {
             return Err(endpoint.inconsistent(format!("block {height} does not stand on the block below it")));
         }

@@ -165,12 +165,21 @@ impl Endpoint {
     pub(crate) async fn block_at(&self, height: u64) -> Result<Option<NodeBlock>, EvmError> {
         let block: Option<NodeBlock> = self.call("eth_getBlockByNumber", json!([U64::from(height), true])).await?;
         match block {
-            Some(block) if block.number.as_u64() != height => {
-                Err(self.inconsistent(format!("asked for block {height}, got {}", block.number)))
-            }
+            Some(block) => self.expect_block(height, block).map(Some),
             None => self.expect_old_block(height).map(|()| None),
-            block => Ok(block),
         }
+    }
+
+    /// The block, if it is of that height and none of its transactions is given twice.
+    pub(crate) fn expect_block(&self, height: u64, block: NodeBlock) -> Result<NodeBlock, EvmError> {
+        if block.number.as_u64() != height {
+            return Err(self.inconsistent(format!("asked for block {height}, got {}", block.number)));
+        }
+        let mut hashes = HashSet::with_capacity(block.transactions.len());
+        if !block.transactions.iter().all(|transaction| hashes.insert(transaction.hash)) {
+            return Err(self.inconsistent(format!("a transaction of block {height} is given twice")));
+        }
+        Ok(block)
     }
 
     /// The logs of exactly that block. Logs of another block, taken back, or given twice are an error.

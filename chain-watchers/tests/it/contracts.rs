@@ -286,3 +286,30 @@ async fn a_node_without_the_means_is_asked_for_each_balance() {
     });
     asked.await;
 }
+
+#[tokio::test]
+async fn a_trace_given_twice_is_answered_elsewhere() {
+    for (traces, method) in [(Traces::Debug, "debug_traceBlockByHash"), (Traces::Parity, "trace_block")] {
+        let world = World::new().await;
+        let twice = Proxy::new(&world.anvil.url).await;
+        twice.script(move |called, _, mut answer| {
+            if called != method {
+                return Instead::Nothing;
+            }
+            if let Some(all) = answer["result"].as_array_mut() {
+                let again = all.clone();
+                all.extend(again);
+            }
+            Instead::Json(answer)
+        });
+        let mut config = config(&world, traces);
+        config.rpc = vec![twice.url.parse().unwrap(), world.anvil.url.parse().unwrap()];
+        let (payment, address) = world.book.open(&native(), 5, 1, HOUR).await;
+        let batch = world.anvil.deploy_contract(Contract::Batch).await;
+        let _watching = world.watch_with(&config);
+        let call = Call::batch(&batch, &world.usdt.address, &[], &[(&address, 5)]);
+        world.anvil.transact(&world.anvil.accounts[1], &call).await;
+        let state = world.book.until_status(payment, PaymentStatus::Completed).await;
+        assert_eq!(legs(&state), [("0".to_owned(), 5)]);
+    }
+}

@@ -5,8 +5,9 @@ use wopay_chain_watchers::{ChainState, ConfigError, WatcherConfig, check};
 use wopay_domain::payment::PaymentStatus;
 use wopay_domain::{Asset, AssetId};
 
+use crate::support::book::live;
 use crate::support::proxy::{Instead, Proxy};
-use crate::support::{World, chain_name, fresh_address};
+use crate::support::{World, chain_name, fresh_address, native};
 
 fn is_refused(health: &wopay_chain_watchers::ChainHealth) -> bool {
     matches!(health.state, ChainState::Refused { .. })
@@ -346,4 +347,27 @@ async fn what_a_node_says_is_cut_short_and_shows_no_credentials() {
     };
     let told = watching.until("the shape", shape).await.last_error.unwrap();
     assert!(!told.contains("topsecretkey") && told.chars().count() < 600, "{told}");
+}
+
+#[tokio::test]
+async fn a_transaction_given_twice_is_answered_elsewhere() {
+    let world = World::new().await;
+    let twice = Proxy::new(&world.anvil.url).await;
+    twice.script(|method, params, mut answer| {
+        if method != "eth_getBlockByNumber" || params[0] == "latest" || params[0] == "finalized" {
+            return Instead::Nothing;
+        }
+        if let Some(transactions) = answer.pointer_mut("/result/transactions").and_then(Value::as_array_mut)
+            && let Some(first) = transactions.first().cloned()
+        {
+            transactions.push(first);
+        }
+        Instead::Json(answer)
+    });
+    let (payment, address) = world.book.open(&native(), 500, 1, std::time::Duration::from_secs(3600)).await;
+    let _watching = world.watch_with(&behind(&world, &[&twice.url, &world.anvil.url]));
+    world.caught_up().await;
+    world.anvil.send_native(&world.anvil.accounts[1], &address, 500).await;
+    let state = world.book.until_status(payment, PaymentStatus::Completed).await;
+    assert_eq!(live(&state).len(), 1);
 }

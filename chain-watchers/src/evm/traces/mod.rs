@@ -146,7 +146,11 @@ async fn by_debug(endpoint: &Endpoint, block: &NodeBlock) -> Result<Vec<(H256, I
         .zip(block.transactions.iter().map(|transaction| Some(transaction.hash)).chain(std::iter::repeat(None)))
         .filter_map(|(traced, by_order)| traced.tx_hash.or(by_order))
         .collect();
-    expect_all(endpoint, block, &hashes.iter().copied().collect())?;
+    let distinct: HashSet<H256> = hashes.iter().copied().collect();
+    if distinct.len() != hashes.len() {
+        return Err(twice(endpoint, block));
+    }
+    expect_all(endpoint, block, &distinct)?;
     let mut found = Vec::new();
     for (traced, hash) in traced.into_iter().zip(hashes) {
         let Some(frame) = traced.result else {
@@ -167,6 +171,12 @@ async fn by_parity(endpoint: &Endpoint, block: &NodeBlock) -> Result<Vec<(H256, 
     if traces.iter().any(|trace| trace.block_hash != block.hash) {
         return Err(endpoint.inconsistent(format!("traces of {} belong to another block", hash_text(block.hash))));
     }
+    let mut paths = HashSet::with_capacity(traces.len());
+    // What miners are given has no transaction, and moves nothing here.
+    let mut named = traces.iter().filter_map(|trace| Some((trace.transaction_hash?, trace.trace_address.as_slice())));
+    if !named.all(|path| paths.insert(path)) {
+        return Err(twice(endpoint, block));
+    }
     expect_all(endpoint, block, &traces.iter().filter_map(|trace| trace.transaction_hash).collect())?;
     Ok(standing(&traces))
 }
@@ -177,6 +187,10 @@ fn expect_all(endpoint: &Endpoint, block: &NodeBlock, traced: &HashSet<H256>) ->
     let mut executed =
         block.transactions.iter().filter(|transaction| transaction.from.is_none_or(|from| !from.is_zero()));
     if executed.all(|transaction| traced.contains(&transaction.hash)) { Ok(()) } else { Err(not_all(endpoint, block)) }
+}
+
+fn twice(endpoint: &Endpoint, block: &NodeBlock) -> EvmError {
+    endpoint.inconsistent(format!("it traces something in block {} twice", hash_text(block.hash)))
 }
 
 fn not_all(endpoint: &Endpoint, block: &NodeBlock) -> EvmError {
