@@ -23,10 +23,11 @@ use wopay_eventbus::begin;
 use super::address_store::{self, Watched};
 use super::deposit_store::{self, Observation};
 use super::error::WatchError;
+use super::finality::named_final;
 use super::look::{Look, OVERLAP_BLOCKS, look};
 use super::store::{self, Cursor, StoreError};
 use super::{ChainWatcher, Step, gauge_value, now, with_causes};
-use crate::source::{BlockHeader, Final, Head};
+use crate::source::{BlockHeader, Head};
 
 /// How often an address is looked at whose payment is no longer open.
 const LATE_EVERY: Duration = Duration::from_secs(10 * 60);
@@ -51,14 +52,6 @@ pub(super) struct Addresses {
     /// The height of the head that others were last told.
     published: u64,
     is_many: bool,
-}
-
-/// The newest block that the node calls final; none is newer than its newest.
-pub(super) fn finalized(head: &Head) -> Option<u64> {
-    match head.finality {
-        Final::UpTo(height) => Some(height.min(head.newest.block.number)),
-        Final::ByDepth | Final::Unknown => None,
-    }
 }
 
 /// What is known of an address.
@@ -101,7 +94,7 @@ impl ChainWatcher {
     /// Looks at the addresses, if it is time, and records what arrived.
     pub(super) async fn look_at_addresses(&mut self, cursor: &Cursor, head: &Head) -> Result<Step, WatchError> {
         let newest = head.newest.block.number;
-        let upto = finalized(head).map(|height| height.saturating_sub(NODES_APART_BLOCKS));
+        let upto = named_final(head).map(|height| height.saturating_sub(NODES_APART_BLOCKS));
         let Some(upto) = upto.filter(|upto| *upto >= cursor.height) else {
             // The cursor is a confirmed block that was read with all others a moment ago.
             self.stands_at(cursor.height, newest, None);
@@ -136,7 +129,7 @@ impl ChainWatcher {
     /// Whether all that waits to be confirmed up to that cursor is of final blocks: what was read with confirmed blocks,
     /// before addresses were looked at.
     async fn is_final(&self, cursor: &Cursor) -> Result<bool, WatchError> {
-        if !deposit_store::awaits(&self.pool, &self.settings.chain, cursor.height).await? {
+        if deposit_store::newest_waiting(&self.pool, &self.settings.chain, cursor.height).await?.is_none() {
             return Ok(true);
         }
         let header = self.source.final_header(cursor.height).await?;
@@ -235,7 +228,7 @@ impl ChainWatcher {
         head: &Head,
     ) -> Result<usize, StoreError> {
         let (chain, newest) = (&self.settings.chain, head.newest.block.number);
-        if let Some(finalized) = finalized(head) {
+        if let Some(finalized) = named_final(head) {
             let (rule, agreed) = (self.agreements.rule.as_ref(), self.agreements.agreed());
             let default = self.settings.confirmations_default;
             let confirmed = deposit_store::confirm(conn, chain, newest, finalized, default, rule, &agreed).await?;
@@ -265,11 +258,12 @@ impl ChainWatcher {
         let newest = &head.newest.block;
         let is_newer = newest.number >= self.addresses.published;
         if is_newer {
-            store::publish_head(&mut tx, &chain, newest, finalized(head)).await?;
+            let finalized = reached.as_ref().map(|target| target.block.number);
+            store::publish_head(&mut tx, &chain, newest, finalized).await?;
         }
         tx.commit().await?;
         if is_newer {
-            (self.addresses.published, self.finalized) = (newest.number, self.finalized_with(head));
+            self.addresses.published = newest.number;
         }
         if let Some(target) = reached {
             debug!(%chain, height = target.block.number, "every address was looked at");

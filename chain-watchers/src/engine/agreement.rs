@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use wopay_domain::BlockRef;
 
 use super::error::WatchError;
+use super::finality::named_final;
 use super::{ChainWatcher, agreement_store, gauge_value};
 use crate::config::Agreement;
 use crate::source::{Final, Head, Witnesses};
@@ -60,7 +61,7 @@ impl ChainWatcher {
         let Some(rule) = self.agreements.rule.clone() else { return Ok(false) };
         let final_height = match head.finality {
             Final::ByDepth => Some(height),
-            Final::UpTo(_) | Final::Unknown => self.finalized_with(head),
+            Final::UpTo(_) | Final::Unknown => named_final(head),
         };
         let Some(final_height) = final_height else { return Ok(false) };
         let (chain, default) = (&self.settings.chain, self.settings.confirmations_default);

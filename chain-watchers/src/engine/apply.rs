@@ -13,6 +13,7 @@ use wopay_eventbus::commands::{ObserveDeposit, ObserveUnmatchedDeposit};
 
 use super::deposit_store::{self, Observation, Report};
 use super::error::WatchError;
+use super::finality::named_final;
 use super::store::{self, Cursor, StoreError, from_sql};
 use super::{ChainWatcher, now};
 use crate::source::{BlockHeader, Final, Head, Transfer};
@@ -56,7 +57,7 @@ impl ChainWatcher {
         let mut changed = self.record(&mut tx, blocks).await?;
         let reached = blocks.last().map_or_else(|| cursor.clone(), |block| Cursor::at(&block.header.block));
         changed.extend(self.rematch(&mut tx).await?);
-        let finalized = self.finalized_with(head);
+        let finalized = confirmable.filter(|_| head.finality != Final::ByDepth);
         if let Some(confirmable) = confirmable {
             let (rule, agreed) = (self.agreements.rule.as_ref(), self.agreements.agreed());
             let default = self.settings.confirmations_default;
@@ -76,7 +77,7 @@ impl ChainWatcher {
             store::publish_head(&mut tx, &chain, &head.newest.block, finalized).await?;
         }
         tx.commit().await?;
-        self.finalized = finalized;
+        self.named_final = named_final(head);
         counter!("wopay_chain_watchers_blocks_total", "chain" => chain.to_string())
             .increment(u64::try_from(blocks.len()).unwrap_or_default());
         if reports > 0 {
@@ -112,14 +113,6 @@ impl ChainWatcher {
     /// The lowest height inside the window of a cursor.
     pub(super) fn window_begin(&self, height: u64) -> u64 {
         height.saturating_sub(u64::from(self.settings.reorg_window))
-    }
-
-    /// The height that is known to be final once this head is believed. Never goes back.
-    pub(super) fn finalized_with(&self, head: &Head) -> Option<u64> {
-        match head.finality {
-            Final::UpTo(height) => Some(height).max(self.finalized),
-            Final::ByDepth | Final::Unknown => self.finalized,
-        }
     }
 
     fn overtaken(&self) -> Applied {

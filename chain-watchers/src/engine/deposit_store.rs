@@ -6,7 +6,7 @@ use wopay_domain::{BlockRef, ChainFamily, ChainName, Timestamp};
 use wopay_eventbus::begin;
 
 use super::agreement_store;
-use super::store::{StoreError, to_sql};
+use super::store::{Cursor, StoreError, from_sql, to_sql};
 use crate::config::Agreement;
 use crate::source::Transfer;
 
@@ -193,18 +193,24 @@ pub(super) async fn match_unmatched(
     Ok(rows)
 }
 
-/// Whether deposits not above that height wait to be confirmed.
-pub(super) async fn awaits(pool: &PgPool, chain: &ChainName, height: u64) -> Result<bool, StoreError> {
-    let awaits = sqlx::query_scalar(
-        "SELECT EXISTS (
-             SELECT 1 FROM deposit_observations WHERE chain = $1 AND stage = 'seen' AND block_number <= $2
-         )",
+/// The highest block not above that height with a deposit that waits to be confirmed.
+pub(super) async fn newest_waiting(
+    pool: &PgPool,
+    chain: &ChainName,
+    height: u64,
+) -> Result<Option<Cursor>, StoreError> {
+    let block: Option<(i64, String)> = sqlx::query_as(
+        "SELECT block_number, block_hash
+         FROM deposit_observations
+         WHERE chain = $1 AND stage = 'seen' AND block_number <= $2
+         ORDER BY block_number DESC
+         LIMIT 1",
     )
     .bind(chain.as_str())
     .bind(to_sql(height))
-    .fetch_one(pool)
+    .fetch_optional(pool)
     .await?;
-    Ok(awaits)
+    Ok(block.map(|(height, hash)| Cursor { height: from_sql(height), hash }))
 }
 
 /// Confirms the seen deposits that are deep enough below `height` and not above `final_height`; money that no payment

@@ -10,6 +10,7 @@ use wopay_domain::BlockRef;
 
 use super::apply::{Applied, SettledBlock};
 use super::error::WatchError;
+use super::finality::named_final;
 use super::store::{self, Cursor};
 use super::{ChainWatcher, Step, deposit_store, with_causes};
 use crate::source::{BlockData, BlockHeader, Candidate, Final, Head, SourceError};
@@ -42,7 +43,6 @@ impl ChainWatcher {
         if !self.revalidated {
             self.revalidate(&cursor, &head).await?;
             deposit_store::raise_report_ids(&self.pool).await?;
-            self.finalized = store::load_finalized(&self.pool, &self.settings.chain).await?;
             self.revalidated = true;
         }
         if self.source.by_address().is_some() {
@@ -58,7 +58,7 @@ impl ChainWatcher {
     /// The head is where we are. Only what is final may have moved.
     async fn stand(&mut self, cursor: &Cursor, head: &Head) -> Result<Step, WatchError> {
         let is_agreed = self.seek_agreement(cursor.height, head).await?;
-        if is_agreed || self.unproven || self.finalized_with(head) > self.finalized {
+        if is_agreed || self.unproven || named_final(head) != self.named_final {
             self.apply(cursor, &[], head).await?;
         }
         self.compare_balances(cursor).await;

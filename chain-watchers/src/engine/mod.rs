@@ -61,8 +61,8 @@ pub struct ChainWatcher {
     settings: Settings,
     /// Stored hashes were compared with the node since this watcher started.
     revalidated: bool,
-    /// The finalized height last applied.
-    finalized: Option<u64>,
+    /// What the head called final that was last applied. Not more than a word: it is believed where it is proven.
+    named_final: Option<u64>,
     /// Deposits wait although their height is final: which block stands there could not be found out.
     unproven: bool,
     comparison: Comparison,
@@ -173,7 +173,7 @@ impl ChainWatcher {
             status,
             settings,
             revalidated: false,
-            finalized: None,
+            named_final: None,
             unproven: false,
             comparison: Comparison::default(),
             addresses: Addresses::default(),

@@ -7,8 +7,8 @@ use tracing::info;
 use wopay_domain::{BlockRef, Timestamp};
 use wopay_eventbus::begin;
 
-use super::addresses::finalized;
 use super::error::WatchError;
+use super::finality::named_final;
 use super::store::{self, Cursor};
 use super::{ChainWatcher, Step};
 use crate::source::{BlockHeader, Head, SourceError};
@@ -24,7 +24,7 @@ impl ChainWatcher {
         if self.source.by_address().is_none() {
             return Ok(Some(head));
         }
-        let Some(finalized) = finalized(&head) else { return Ok(None) };
+        let Some(finalized) = named_final(&head) else { return Ok(None) };
         let newest = self.source.final_header(finalized).await?;
         Ok(newest.map(|newest| Head { newest, finality: head.finality }))
     }

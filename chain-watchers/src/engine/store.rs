@@ -275,7 +275,8 @@ pub(super) async fn broken_link(pool: &PgPool, chain: &ChainName, lowest: u64) -
     Ok(height.map(from_sql))
 }
 
-/// Publishes the head processed. `finalized` never goes back; `None` leaves it.
+/// Publishes the head processed. `finalized`, which was proven, never goes back; `None` leaves it. One above the head can
+/// only be left from where what a node said was kept: it is dropped.
 pub(super) async fn publish_head(
     conn: &mut PgConnection,
     chain: &ChainName,
@@ -287,7 +288,10 @@ pub(super) async fn publish_head(
          VALUES ($1, $2, $3, $4, $5, clock_timestamp())
          ON CONFLICT (chain) DO UPDATE
          SET height = EXCLUDED.height, hash = EXCLUDED.hash, block_time = EXCLUDED.block_time,
-             finalized_height = GREATEST(chain_heads.finalized_height, EXCLUDED.finalized_height),
+             finalized_height = GREATEST(
+                 CASE WHEN chain_heads.finalized_height <= EXCLUDED.height THEN chain_heads.finalized_height END,
+                 EXCLUDED.finalized_height
+             ),
              updated_at = EXCLUDED.updated_at",
     )
     .bind(chain.as_str())
@@ -313,15 +317,6 @@ pub(super) async fn set_head_back(conn: &mut PgConnection, chain: &ChainName, he
     .execute(conn)
     .await?;
     Ok(())
-}
-
-/// What is known to be final.
-pub(super) async fn load_finalized(pool: &PgPool, chain: &ChainName) -> Result<Option<u64>, StoreError> {
-    let height: Option<Option<i64>> = sqlx::query_scalar("SELECT finalized_height FROM chain_heads WHERE chain = $1")
-        .bind(chain.as_str())
-        .fetch_optional(pool)
-        .await?;
-    Ok(height.flatten().map(from_sql))
 }
 
 /// The tokens added at run time for which this chain's watchers look.

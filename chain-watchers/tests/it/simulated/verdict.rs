@@ -53,7 +53,15 @@ impl World {
         assert_eq!((*height, hash.as_str()), (head.height(), head.hash()), "the cursor stands at the head");
         let (height, hash, finalized) = &stored.head;
         assert_eq!((*height, hash.as_str()), (head.height(), head.hash()), "the published head is the head");
-        assert_eq!(*finalized, self.plan.tells_final.then_some(nodes.chain.finalized), "what is final is published");
+        // What is final is published as far as it was proven, and money is credited only as far.
+        let credited = self.credits.iter().filter(|report| {
+            self.plan.tells_final
+                && nodes.chain.at(report.block.number).is_some_and(|block| block.hash() == report.block.hash)
+        });
+        let highest = credited.map(|report| report.block.number).max();
+        assert!(*finalized >= highest, "{highest:?} is credited, {finalized:?} is published as final");
+        let is_final = finalized.is_none_or(|height| self.plan.tells_final && height <= nodes.chain.finalized);
+        assert!(is_final, "{finalized:?} is published as final");
         // Where heights can be empty, watching may begin on what the first block says it stands on.
         let is_begun_on = |height| self.plan.has_empty_heights() && height == stored.cursor.2;
         for (height, hash, parent) in stored.blocks.iter().filter(|(height, ..)| !is_begun_on(*height)) {
@@ -123,13 +131,7 @@ impl World {
     }
 
     /// What is found is canonical, and what is canonical is found (up to where watching began it only may be).
-    fn compare(
-        &self,
-        what: &str,
-        found: &BTreeSet<Found<'_>>,
-        base: u64,
-        concerns: impl Fn(&Movement) -> bool,
-    ) {
+    fn compare(&self, what: &str, found: &BTreeSet<Found<'_>>, base: u64, concerns: impl Fn(&Movement) -> bool) {
         let nodes = self.nodes();
         let mut canonical = BTreeSet::new();
         for block in &nodes.chain.blocks {
