@@ -203,6 +203,12 @@ pub trait ChainSource: Send + Sync + 'static {
         None
     }
 
+    /// What was answered last contradicts what is known for certain: where there is another endpoint, it is asked first for
+    /// a while. `reason`: for people.
+    fn doubt(&self, reason: &str) {
+        let _ = reason;
+    }
+
     /// How each endpoint behind this source is doing.
     fn endpoints(&self) -> Vec<EndpointHealth> {
         Vec::new()

@@ -86,12 +86,25 @@ impl ChainWatcher {
         Ok(Applied::Done(reached))
     }
 
-    /// Sets the cursor back to a common ancestor and reports what stood above it as orphaned, newest first.
-    pub(super) async fn rewind(&mut self, cursor: &Cursor, ancestor: &Cursor) -> Result<Applied, WatchError> {
+    /// Sets the cursor back to a common ancestor and reports what stood above it as orphaned, newest first. Where the chain
+    /// says what is final, not below what was proven to be: whoever says otherwise is wrong, or the network has broken its
+    /// word, and that is for people to find out.
+    pub(super) async fn rewind(
+        &mut self,
+        cursor: &Cursor,
+        ancestor: &Cursor,
+        head: &Head,
+    ) -> Result<Applied, WatchError> {
         let chain = self.settings.chain.clone();
         let mut tx = begin(&self.pool).await?;
         if store::lock_cursor(&mut tx, &chain).await?.as_ref() != Some(cursor) {
             return Ok(self.overtaken());
+        }
+        if head.finality != Final::ByDepth
+            && let Some(finalized) = store::finalized(&mut tx, &chain).await?
+            && (ancestor.height.saturating_add(1)..=cursor.height).contains(&finalized)
+        {
+            return Err(WatchError::AgainstFinal { ancestor: ancestor.height, finalized });
         }
         let mut orphaned = deposit_store::orphan_above(&mut tx, &chain, ancestor.height).await?;
         orphaned.sort_by_key(|deposit| std::cmp::Reverse(deposit.block_number));

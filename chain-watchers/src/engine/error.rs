@@ -25,6 +25,17 @@ pub(super) enum WatchError {
         /// What the locator knows: a height, or `unknown`.
         common: String,
     },
+    /// The common ancestor lies below what is final.
+    #[error(
+        "the node's chain leaves ours above block {ancestor}, but {finalized} is final: nothing final is taken back \
+         (if the network itself has done so, follow it by depth until it is walked back)"
+    )]
+    AgainstFinal {
+        /// Height of the newest block in common.
+        ancestor: u64,
+        /// The highest that was proven to be final.
+        finalized: u64,
+    },
     /// What is stored, or what the node says, contradicts itself.
     #[error("{what}")]
     Contradiction {

@@ -49,6 +49,9 @@ use crate::source::{ChainSource, SourceError};
 use crate::status::{ChainState, ChainStatus, EndpointHealth, EndpointState};
 
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// Looks in a row at a chain that takes back what is final, until it is halted: an endpoint may be stuck, and another one
+/// answer the next time.
+const AGAINST_FINAL_MAX: u32 = 8;
 /// Pause between two looks at a chain that was halted or refused.
 const STOPPED_PAUSE: Duration = Duration::from_secs(10);
 
@@ -65,6 +68,8 @@ pub struct ChainWatcher {
     named_final: Option<u64>,
     /// Deposits wait although their height is final: which block stands there could not be found out.
     unproven: bool,
+    /// Looks in a row at a chain that takes back what is final.
+    against_final: u32,
     comparison: Comparison,
     addresses: Addresses,
     agreements: Agreements,
@@ -175,6 +180,7 @@ impl ChainWatcher {
             revalidated: false,
             named_final: None,
             unproven: false,
+            against_final: 0,
             comparison: Comparison::default(),
             addresses: Addresses::default(),
             agreements: Agreements::new(config.agreement.clone()),
@@ -244,7 +250,8 @@ impl ChainWatcher {
             .build()
     }
 
-    fn went_well(&self) {
+    fn went_well(&mut self) {
+        self.against_final = 0;
         let chain = self.settings.chain.to_string();
         gauge!("wopay_chain_watchers_halted", "chain" => chain.clone()).set(0.0);
         gauge!("wopay_chain_watchers_refused", "chain" => chain).set(0.0);
@@ -256,6 +263,9 @@ impl ChainWatcher {
         let chain = self.settings.chain.to_string();
         let reason = with_causes(failure);
         counter!("wopay_chain_watchers_failed_steps_total", "chain" => chain.clone()).increment(1);
+        if matches!(failure, WatchError::AgainstFinal { .. }) {
+            self.against_final = self.against_final.saturating_add(1);
+        }
         match failure {
             WatchError::Source(SourceError::Refused { .. }) => {
                 error!(%chain, reason, "REFUSING to watch: the nodes are not what the configuration says");
@@ -266,7 +276,9 @@ impl ChainWatcher {
                 });
                 Progress::Stopped
             }
-            WatchError::TooDeep { .. } | WatchError::Contradiction { .. } => {
+            WatchError::Source(SourceError::Unavailable(_)) | WatchError::Store(_) => self.tries_again(reason),
+            WatchError::AgainstFinal { .. } if self.against_final < AGAINST_FINAL_MAX => self.tries_again(reason),
+            WatchError::TooDeep { .. } | WatchError::Contradiction { .. } | WatchError::AgainstFinal { .. } => {
                 error!(%chain, reason, "HALTED: no block of this chain is processed until this is resolved");
                 gauge!("wopay_chain_watchers_halted", "chain" => chain).set(1.0);
                 self.revalidated = false;
@@ -276,12 +288,13 @@ impl ChainWatcher {
                 });
                 Progress::Stopped
             }
-            WatchError::Source(SourceError::Unavailable(_)) | WatchError::Store(_) => {
-                warn!(%chain, reason, "cannot go on, trying again");
-                self.status.update(|health| health.last_error = Some(reason));
-                Progress::Failed
-            }
         }
+    }
+
+    fn tries_again(&self, reason: String) -> Progress {
+        warn!(chain = %self.settings.chain, reason, "cannot go on, trying again");
+        self.status.update(|health| health.last_error = Some(reason));
+        Progress::Failed
     }
 
     /// In what the head that is followed is not the chain's as it is now.

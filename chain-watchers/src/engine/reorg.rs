@@ -1,4 +1,7 @@
 //! The node's chain is not the one that was processed: back to the last block in common.
+//!
+//! An endpoint can be stuck on a branch that everybody else has given up. Where the chain says what is final, its word does
+//! not take back what was proven to be: it is asked last for a while, and if nobody says otherwise the chain is halted.
 
 use futures::{StreamExt, TryStreamExt, stream};
 use tracing::debug;
@@ -28,8 +31,11 @@ impl ChainWatcher {
             Some(common) => {
                 let ancestor = Cursor { height: common.height, hash: common.hash };
                 debug!(chain = %self.settings.chain, height = ancestor.height, "common ancestor");
-                self.rewind(cursor, &ancestor).await?;
-                Ok(Step::Again)
+                let rewound = self.rewind(cursor, &ancestor, head).await;
+                if let Err(WatchError::AgainstFinal { .. }) = &rewound {
+                    self.source.doubt("its chain leaves ours below a block that is final");
+                }
+                rewound.map(|_| Step::Again)
             }
             None => Err(self.too_deep(cursor, lowest).await?),
         }

@@ -319,6 +319,15 @@ pub(super) async fn set_head_back(conn: &mut PgConnection, chain: &ChainName, he
     Ok(())
 }
 
+/// The highest height that was proven to be final.
+pub(super) async fn finalized(conn: &mut PgConnection, chain: &ChainName) -> Result<Option<u64>, StoreError> {
+    let height: Option<Option<i64>> = sqlx::query_scalar("SELECT finalized_height FROM chain_heads WHERE chain = $1")
+        .bind(chain.as_str())
+        .fetch_optional(conn)
+        .await?;
+    Ok(height.flatten().map(from_sql))
+}
+
 /// The tokens added at run time for which this chain's watchers look.
 pub(super) async fn watched(conn: &mut PgConnection, chain: &ChainName) -> Result<Vec<String>, StoreError> {
     let assets = sqlx::query_scalar("SELECT asset FROM watched_assets WHERE chain = $1")

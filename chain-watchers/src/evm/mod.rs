@@ -239,6 +239,10 @@ impl ChainSource for EvmSource {
         }
     }
 
+    fn doubt(&self, reason: &str) {
+        self.pool.doubt(reason);
+    }
+
     fn endpoints(&self) -> Vec<EndpointHealth> {
         self.pool.health()
     }

@@ -134,6 +134,17 @@ impl<N: Node> Pool<N> {
         Attempt::new(&self.0, order)
     }
 
+    /// What the endpoint in use said contradicts what is known: others go before it, if there are any, until the next
+    /// comparison of all, and for a while after that.
+    pub(crate) fn doubt(&self, reason: &str) {
+        let in_use = self.0.endpoints.get(self.0.in_use.load(Ordering::Relaxed));
+        if let Some(endpoint) = in_use.filter(|_| self.0.endpoints.len() > 1) {
+            warn!(chain = %self.0.chain, endpoint = endpoint.label(), reason, "this endpoint is doubted");
+            endpoint.meter().strike();
+            endpoint.meter().set_behind(Some(reason.to_owned()));
+        }
+    }
+
     /// How every endpoint is doing. Shows it in the metrics, too.
     pub(crate) fn health(&self) -> Vec<EndpointHealth> {
         let in_use = self.0.in_use.load(Ordering::Relaxed);

@@ -166,6 +166,10 @@ impl ChainSource for SolanaSource {
         self.by_address.is_some().then_some(self)
     }
 
+    fn doubt(&self, reason: &str) {
+        self.pool.doubt(reason);
+    }
+
     fn endpoints(&self) -> Vec<EndpointHealth> {
         self.pool.health()
     }
