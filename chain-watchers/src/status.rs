@@ -17,8 +17,9 @@ pub enum ChainState {
         /// The newest block that the node has.
         head: u64,
     },
-    /// The newest block that any endpoint has is old, or the endpoint in use lags behind others that cannot be used: what
-    /// is processed is not the chain as it is now.
+    /// What is processed is not the chain as it is now: the newest block that any endpoint has is old or far below, the
+    /// endpoint in use lags behind others that cannot be used, the next block is not to be had, or something has to come
+    /// first.
     Behind {
         /// The last block processed.
         height: u64,

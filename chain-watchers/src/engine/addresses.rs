@@ -116,13 +116,16 @@ impl ChainWatcher {
         let opened_since = now() - self.settings.by_address.kept_for;
         let watched = address_store::watched(&self.pool, self.settings.family, opened_since).await?;
         let looked = self.look_at_each(cursor, head, &watched, upto).await;
-        self.conclude(cursor, head, &watched).await?;
+        let waits_for = self.conclude(cursor, head, &watched).await?;
         // What failed or is not finished does not wait for the next look.
         if !matches!(looked, Ok(true)) {
             self.addresses.last = None;
         }
         let is_complete = looked?;
-        self.stands_at(upto, newest, Some(head.newest.block.time));
+        match waits_for {
+            Some(reason) => self.stands_waiting(cursor.height, newest, reason),
+            None => self.stands_at(upto, newest, Some(head.newest.block.time)),
+        }
         Ok(if is_complete { Step::Idle } else { Step::Again })
     }
 
@@ -200,7 +203,7 @@ impl ChainWatcher {
             let mut tx = begin(&self.pool).await?;
             let is_ours = store::lock_cursor(&mut tx, &chain).await?.as_ref() == Some(cursor);
             // What is missed is seen by the next look.
-            if !is_ours || self.misses_tokens(&mut tx).await? {
+            if !is_ours || self.misses_tokens(&mut tx).await?.is_some() {
                 return Ok(true);
             }
             let recorded = self.record(&mut tx, &settled).await?;
@@ -238,13 +241,21 @@ impl ChainWatcher {
     }
 
     /// Confirms what waited for depth or agreement, publishes the head, and moves the cursor if every address was looked
-    /// at up to where it goes.
-    async fn conclude(&mut self, cursor: &Cursor, head: &Head, watched: &[Watched]) -> Result<(), WatchError> {
+    /// at up to where it goes. For what it waits instead, if it does.
+    async fn conclude(
+        &mut self,
+        cursor: &Cursor,
+        head: &Head,
+        watched: &[Watched],
+    ) -> Result<Option<String>, WatchError> {
         let chain = self.settings.chain.clone();
         self.seek_agreement(head.newest.block.number, head).await?;
         let mut tx = begin(&self.pool).await?;
-        if store::lock_cursor(&mut tx, &chain).await?.as_ref() != Some(cursor) || self.misses_tokens(&mut tx).await? {
-            return Ok(());
+        if store::lock_cursor(&mut tx, &chain).await?.as_ref() != Some(cursor) {
+            return Ok(None);
+        }
+        if let Some(reason) = self.misses_tokens(&mut tx).await? {
+            return Ok(Some(reason));
         }
         let matched = self.rematch(&mut tx).await?;
         let reports = self.confirm_final(&mut tx, matched, head).await?;
@@ -273,7 +284,7 @@ impl ChainWatcher {
         if reports > 0 {
             self.signal.wake();
         }
-        Ok(())
+        Ok(None)
     }
 
     /// How many addresses are watched, and whether that is too many.

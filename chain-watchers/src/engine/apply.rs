@@ -32,8 +32,8 @@ pub(super) enum Applied {
     Done(Cursor),
     /// Another watcher had moved the cursor.
     Overtaken,
-    /// Another watcher looks for a token that this one was not told of yet.
-    Waiting,
+    /// Others look for an asset that this watcher does not look for: why it waits, in full.
+    Waiting(String),
 }
 
 impl ChainWatcher {
@@ -51,8 +51,10 @@ impl ChainWatcher {
         if store::lock_cursor(&mut tx, &chain).await?.as_ref() != Some(cursor) {
             return Ok(self.overtaken());
         }
-        if !blocks.is_empty() && self.misses_tokens(&mut tx).await? {
-            return Ok(Applied::Waiting);
+        if !blocks.is_empty()
+            && let Some(reason) = self.misses_tokens(&mut tx).await?
+        {
+            return Ok(Applied::Waiting(reason));
         }
         let mut changed = self.record(&mut tx, blocks).await?;
         let reached = blocks.last().map_or_else(|| cursor.clone(), |block| Cursor::at(&block.header.block));

@@ -21,10 +21,16 @@ const BATCH_BLOCKS: usize = 64;
 /// So many blocks below those that do not change any more, they are read in bulk.
 const BULK_BEHIND: u64 = 64;
 
+/// Looks in a row at a head whose next block is not to be had, until somebody is told: nodes behind one address differ by
+/// some blocks.
+const WITHOUT_NEXT_MAX: u32 = 20;
+
 /// Blocks that were read in order, and what kept the next one from being read.
 struct Fetched {
     blocks: Vec<BlockData>,
     failure: Option<SourceError>,
+    /// The height of the next block, where it is listed.
+    next: Option<u64>,
 }
 
 impl ChainWatcher {
@@ -73,32 +79,66 @@ impl ChainWatcher {
         let known = store::blocks_between(&self.pool, &self.settings.chain, height, height, 1).await?;
         match known.first() {
             Some(block) if block.hash != head.newest.block.hash => self.reorganize(cursor, head).await,
-            Some(_) | None => {
+            Some(_) => {
                 self.stands_at(cursor.height, height, None);
                 Ok(Step::Idle)
             }
+            None => self.look_far_down(cursor, head).await,
         }
+    }
+
+    /// The head is below the blocks that are kept: a node that has lost much, or a chain that was set back or begun anew.
+    async fn look_far_down(&mut self, cursor: &Cursor, head: &Head) -> Result<Step, WatchError> {
+        let height = head.newest.block.number;
+        let known = store::blocks_between(&self.pool, &self.settings.chain, 0, height, 1).await?;
+        if let Some(known) = known.first() {
+            let theirs = self.source.header(known.height).await?;
+            if theirs.is_some_and(|theirs| theirs.block.hash != known.hash) {
+                return Err(self.too_deep(cursor, height).await?);
+            }
+        }
+        let reason = format!("the newest block that the node has is {height}, far below {}, the last processed", cursor.height);
+        self.stands_waiting(cursor.height, height, reason);
+        Ok(Step::Idle)
+    }
+
+    /// The node that answers now does not have the next block, though there is one. That passes, mostly.
+    fn lacks_next(&mut self, cursor: &Cursor, head: &Head, next: Option<u64>) -> Step {
+        self.without_next = self.without_next.saturating_add(1);
+        let newest = head.newest.block.number;
+        if self.without_next < WITHOUT_NEXT_MAX {
+            self.stands_at(cursor.height, newest, None);
+            return Step::Idle;
+        }
+        let what = match next {
+            Some(next) => format!("block {next} is not to be had"),
+            None => format!("no block above {} is listed", cursor.height),
+        };
+        let reason = format!("{what} though the head is {newest}, after {} looks", self.without_next);
+        self.stands_waiting(cursor.height, newest, reason);
+        Step::Idle
     }
 
     /// Processes the next blocks, as many as were read and stand on each other.
     async fn advance(&mut self, cursor: &Cursor, head: &Head) -> Result<Step, WatchError> {
-        let Fetched { mut blocks, failure } = self.fetch(cursor, head).await;
+        let Fetched { mut blocks, failure, next } = self.fetch(cursor, head).await;
         let linked = linked_count(cursor, &blocks);
         if linked == 0 {
             return match (blocks.is_empty(), failure) {
                 (false, _) => self.reorganize(cursor, head).await,
                 (true, Some(failure)) => Err(failure.into()),
-                // The node that answers now does not have the block yet.
-                (true, None) => Ok(Step::Idle),
+                (true, None) => Ok(self.lacks_next(cursor, head, next)),
             };
         }
+        self.without_next = 0;
         blocks.truncate(linked);
         let settled = self.settle(blocks).await?;
         if let Some(last) = settled.last() {
             self.seek_agreement(last.header.block.number, head).await?;
         }
         let applied = self.apply(cursor, &settled, head).await?;
-        if applied == Applied::Waiting {
+        if let Applied::Waiting(reason) = applied {
+            self.stands_waiting(cursor.height, head.newest.block.number, reason);
             return Ok(Step::Idle);
         }
         if let Applied::Done(reached) = applied {
@@ -122,7 +162,7 @@ impl ChainWatcher {
         let settled = self.unchanging(head);
         if settled.saturating_sub(cursor.height) > BULK_BEHIND {
             match self.source.bulk(cursor.height, settled).await {
-                Ok(Some(blocks)) if !blocks.is_empty() => return Fetched { blocks, failure: None },
+                Ok(Some(blocks)) if !blocks.is_empty() => return Fetched { blocks, failure: None, next: None },
                 Ok(_) => {}
                 // Whoever gives nothing in bulk may still give blocks.
                 Err(failure) => {
@@ -145,8 +185,9 @@ impl ChainWatcher {
     async fn fetch_singly(&self, cursor: &Cursor, head: &Head) -> Fetched {
         let heights = match self.source.heights(cursor.height, head.newest.block.number, BATCH_BLOCKS).await {
             Ok(heights) => heights,
-            Err(failure) => return Fetched { blocks: Vec::new(), failure: Some(failure) },
+            Err(failure) => return Fetched { blocks: Vec::new(), failure: Some(failure), next: None },
         };
+        let next = heights.first().copied();
         let reads: Vec<_> = heights.into_iter().map(|height| self.source.block(height)).collect();
         let mut reads = stream::iter(reads).buffered(self.settings.concurrency);
         let mut blocks = Vec::new();
@@ -154,10 +195,10 @@ impl ChainWatcher {
             match read {
                 Ok(Some(block)) => blocks.push(block),
                 Ok(None) => break,
-                Err(failure) => return Fetched { blocks, failure: Some(failure) },
+                Err(failure) => return Fetched { blocks, failure: Some(failure), next },
             }
         }
-        Fetched { blocks, failure: None }
+        Fetched { blocks, failure: None, next }
     }
 
     /// Finds out which transfers of the blocks are ours and took place.

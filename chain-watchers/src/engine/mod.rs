@@ -70,6 +70,8 @@ pub struct ChainWatcher {
     unproven: bool,
     /// Looks in a row at a chain that takes back what is final.
     against_final: u32,
+    /// Looks in a row that did not bring the next block, though the head is above.
+    without_next: u32,
     comparison: Comparison,
     addresses: Addresses,
     agreements: Agreements,
@@ -181,6 +183,7 @@ impl ChainWatcher {
             named_final: None,
             unproven: false,
             against_final: 0,
+            without_next: 0,
             comparison: Comparison::default(),
             addresses: Addresses::default(),
             agreements: Agreements::new(config.agreement.clone()),
@@ -311,13 +314,23 @@ impl ChainWatcher {
 
     /// Notes where the watcher stands.
     fn stands_at(&self, height: u64, head: u64, block_at: Option<Timestamp>) {
+        self.stands(height, head, block_at, self.behind());
+    }
+
+    /// Notes where the watcher stands and that it cannot go on, for something that is no error: why, in full.
+    fn stands_waiting(&self, height: u64, head: u64, reason: String) {
+        warn!(chain = %self.settings.chain, height, head, reason, "not going on");
+        let behind = self.behind().map_or_else(String::new, |behind| format!("; {behind}"));
+        self.stands(height, head, None, Some(format!("{reason}{behind}")));
+    }
+
+    fn stands(&self, height: u64, head: u64, block_at: Option<Timestamp>, behind: Option<String>) {
         let chain = self.settings.chain.to_string();
         gauge!("wopay_chain_watchers_height_blocks", "chain" => chain.clone()).set(gauge_value(height));
         gauge!("wopay_chain_watchers_head_blocks", "chain" => chain.clone()).set(gauge_value(head));
         gauge!("wopay_chain_watchers_lag_blocks", "chain" => chain.clone())
             .set(gauge_value(head.saturating_sub(height)));
         debug!(chain, height, head, "standing");
-        let behind = self.behind();
         gauge!("wopay_chain_watchers_behind", "chain" => chain).set(if behind.is_some() { 1.0 } else { 0.0 });
         self.status.update(|health| {
             health.state = match behind {

@@ -37,7 +37,7 @@ impl ChainWatcher {
                 }
                 rewound.map(|_| Step::Again)
             }
-            None => Err(self.too_deep(cursor, lowest).await?),
+            None => Err(self.too_deep(cursor, lowest.saturating_sub(1)).await?),
         }
     }
 
@@ -71,9 +71,9 @@ impl ChainWatcher {
         Ok(above.filter(|above| above.parent_hash == lowest.hash).map(|_| lowest.clone()))
     }
 
-    async fn too_deep(&self, cursor: &Cursor, lowest: u64) -> Result<WatchError, WatchError> {
-        let below = lowest.saturating_sub(1);
-        let locators = store::blocks_between(&self.pool, &self.settings.chain, 0, below, LOCATORS_MAX).await?;
+    /// `highest`: none of the blocks above is in common.
+    pub(super) async fn too_deep(&self, cursor: &Cursor, highest: u64) -> Result<WatchError, WatchError> {
+        let locators = store::blocks_between(&self.pool, &self.settings.chain, 0, highest, LOCATORS_MAX).await?;
         let common = self.newest_in_common(&locators).await?;
         Ok(WatchError::TooDeep {
             height: cursor.height,

@@ -132,7 +132,7 @@ impl ChainWatcher {
         let chain = &self.settings.chain;
         let mut tx = begin(&self.pool).await?;
         let Some(cursor) = store::lock_cursor(&mut tx, chain).await? else { return Ok(()) };
-        if self.leaves_to_newer(&mut tx).await? {
+        if self.leaves_to_newer(&mut tx).await?.is_some() {
             return Ok(());
         }
         store::note_looked_for(&mut tx, chain, &self.looks_for()).await?;
@@ -143,25 +143,25 @@ impl ChainWatcher {
         Ok(())
     }
 
-    /// Whether a token is noted as watched that this watcher does not look for. Asked under the cursor's lock.
-    pub(super) async fn misses_tokens(&self, conn: &mut PgConnection) -> Result<bool, StoreError> {
+    /// For what that others look for this watcher waits, and why. Asked under the cursor's lock.
+    pub(super) async fn misses_tokens(&self, conn: &mut PgConnection) -> Result<Option<String>, StoreError> {
         let noted = store::watched(conn, &self.settings.chain).await?;
-        let missing =
-            noted.iter().find(|noted| self.settings.least.keys().all(|known| known.as_str() != noted.as_str()));
-        if let Some(token) = missing {
-            info!(chain = %self.settings.chain, token, "waiting to be told of a token that others watch");
+        match self.missing_of(&noted) {
+            Some(token) => Ok(Some(format!("waiting to be told of token {token}, which others watch"))),
+            None => self.leaves_to_newer(conn).await,
         }
-        Ok(missing.is_some() || self.leaves_to_newer(conn).await?)
+    }
+
+    /// The first of these assets that this watcher does not look for.
+    fn missing_of<'a>(&self, assets: &'a [String]) -> Option<&'a String> {
+        assets.iter().find(|asset| self.settings.least.keys().all(|known| known.as_str() != asset.as_str()))
     }
 
     /// Whether another watcher has just moved the cursor that looks for more than this one: the configuration here is the
     /// older one, or the newer one looks for less, and then this one's turn comes when the row is no longer fresh.
-    async fn leaves_to_newer(&self, conn: &mut PgConnection) -> Result<bool, StoreError> {
+    async fn leaves_to_newer(&self, conn: &mut PgConnection) -> Result<Option<String>, StoreError> {
         let others = store::looked_for_lately(conn, &self.settings.chain, NEWER_WATCHER_SECONDS).await?;
-        let more = others.iter().find(|asset| self.settings.least.keys().all(|known| known.as_str() != asset.as_str()));
-        if let Some(asset) = more {
-            info!(chain = %self.settings.chain, asset, "another watcher looks for this too, and has just been at work: waiting");
-        }
-        Ok(more.is_some())
+        let more = self.missing_of(&others);
+        Ok(more.map(|asset| format!("waiting: another watcher, which has just been at work, looks for {asset} too")))
     }
 }
