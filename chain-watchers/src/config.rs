@@ -1,5 +1,6 @@
 //! How a chain is watched. Plain values; the application builds them from its configuration file.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -13,6 +14,9 @@ pub struct WatcherConfig {
     /// Name, chain id, assets, and the confirmations that apply to money a payment did not ask for on this chain
     /// (what it asks for is confirmed as its own claim says).
     pub chain: ChainSpec,
+    /// Assets that nodes are not asked about: they were, when they were added. The engine names its tokens here; what a
+    /// token's contract says of itself later does not stop the chain.
+    pub verified: BTreeSet<AssetId>,
     /// Solana: base58 of the cluster's genesis hash; an endpoint of another cluster is refused. `None`: not asked.
     pub genesis_hash: Option<String>,
     /// HTTP JSON-RPC endpoints in order of preference, at least one. May hold credentials; never shown.
@@ -45,6 +49,7 @@ impl WatcherConfig {
     pub fn new(chain: ChainSpec, rpc: Vec<Url>) -> Self {
         Self {
             chain,
+            verified: BTreeSet::new(),
             genesis_hash: None,
             rpc,
             finality: Finality::Depth,
@@ -85,6 +90,7 @@ impl fmt::Debug for WatcherConfig {
         let hosts: Vec<_> = self.rpc.iter().map(|url| url.host_str().unwrap_or_default()).collect();
         f.debug_struct("WatcherConfig")
             .field("chain", &self.chain)
+            .field("verified", &self.verified)
             .field("genesis_hash", &self.genesis_hash)
             .field("rpc_hosts", &hosts)
             .field("finality", &self.finality)

@@ -36,7 +36,7 @@ struct Fetched {
 impl ChainWatcher {
     /// Looks at the head and does one thing.
     pub(super) async fn step(&mut self) -> Result<Step, WatchError> {
-        self.take_tokens().await;
+        self.take_tokens().await?;
         let head = self.source.head().await?;
         self.head_at = Some(head.newest.block.time);
         let Some(cursor) = store::load_cursor(&self.pool, &self.settings.chain).await? else {

@@ -1,7 +1,7 @@
 //! Tokens that are added while a watcher runs.
 //!
-//! A token is taken between two steps: the source is made anew with it, asked for its head (which makes it compare the
-//! token's code and decimals with the nodes), and put in place of the old one. Then, under the cursor's lock, it is noted
+//! A token is taken between two steps: a source is made with it and asked for its head (which makes it compare the token's
+//! code and decimals with the nodes, once), and another is put in place of the old one. Then, under the cursor's lock, it is noted
 //! that the token is watched from the block after the cursor. Others take payments in it only from then on, so no money
 //! can stand in a block that was processed without looking for it.
 //!
@@ -27,6 +27,8 @@ use crate::source::{ChainSource, SourceError};
 
 /// After this long, a token that was refused is tried again.
 const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+/// After this long, nodes that could not be asked about a token are asked again.
+const AWAY_PAUSE: Duration = Duration::from_secs(5);
 /// So long a watcher that looks for less leaves the cursor to one that looks for more, and was configured later.
 const NEWER_WATCHER_SECONDS: i32 = 60;
 
@@ -53,21 +55,30 @@ pub(super) struct Tokens {
     make: Option<MakeSource>,
     taken: Vec<Asset>,
     is_noted: bool,
-    refused: Vec<(Asset, Instant)>,
+    refused: Vec<Refused>,
+    /// When no node could be asked about a token.
+    away_since: Option<Instant>,
+}
+
+/// A token that is not taken for now.
+struct Refused {
+    token: Asset,
+    reason: String,
+    at: Instant,
 }
 
 impl Tokens {
     pub(super) fn new(config: &WatcherConfig, make: Option<MakeSource>) -> Self {
         let (config, wanted) = (config.clone(), AddedTokens::default());
-        Self { wanted, config, make, taken: Vec::new(), is_noted: false, refused: Vec::new() }
+        Self { wanted, config, make, taken: Vec::new(), is_noted: false, refused: Vec::new(), away_since: None }
     }
 
     /// The tokens to be tried now.
     fn new_ones(&mut self) -> Vec<Asset> {
-        self.refused.retain(|(_, at)| at.elapsed() < REFUSED_PAUSE);
+        self.refused.retain(|refused| refused.at.elapsed() < REFUSED_PAUSE);
         let known = &self.config.chain.assets;
         let is_new = |token: &&Asset| {
-            known.iter().all(|known| known.id != token.id) && self.refused.iter().all(|(refused, _)| refused != *token)
+            known.iter().all(|known| known.id != token.id) && self.refused.iter().all(|refused| refused.token != **token)
         };
         self.wanted.0.borrow().iter().filter(is_new).cloned().collect()
     }
@@ -80,40 +91,74 @@ impl ChainWatcher {
         self.tokens.wanted.clone()
     }
 
-    /// Takes the tokens that were added since the last step, one by one.
-    pub(super) async fn take_tokens(&mut self) {
-        for token in self.tokens.new_ones() {
+    /// Takes the tokens that were added since the last step. Those that are noted already were compared with the nodes when
+    /// they were added: what their contracts say of themselves by now does not matter, and no watcher goes on without them.
+    pub(super) async fn take_tokens(&mut self) -> Result<(), WatchError> {
+        let new = self.tokens.new_ones();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let noted = store::watched(&mut *self.pool.acquire().await?, &self.settings.chain).await?;
+        let (noted, unknown): (Vec<Asset>, Vec<Asset>) =
+            new.into_iter().partition(|token| noted.iter().any(|noted| noted == token.id.as_str()));
+        if !noted.is_empty() {
+            self.take(noted);
+        }
+        for token in unknown {
+            if self.tokens.away_since.is_some_and(|since| since.elapsed() < AWAY_PAUSE) {
+                break;
+            }
             let mut config = self.tokens.config.clone();
             config.chain.assets.push(token.clone());
-            match self.try_source(&config).await {
-                Ok(source) => {
-                    info!(chain = %self.settings.chain, token = %token.id, symbol = token.symbol, "watching one more token");
-                    self.source = source;
-                    self.addresses.begin_anew();
-                    self.settings.least.insert(token.id.clone(), config.chain.min_deposit(&token.id));
-                    self.tokens.config = config;
-                    self.tokens.taken.push(token);
-                    self.tokens.is_noted = false;
-                }
-                Err(SourceError::Refused { reason }) => {
-                    error!(chain = %self.settings.chain, token = %token.id, reason, "a token that was added is NOT watched");
-                    self.tokens.refused.push((token, Instant::now()));
-                }
-                // The next step asks again, and says so if the chain cannot be read at all.
+            let asked = match self.make_source(&config) {
+                Ok(source) => source.head().await.map(|_| ()),
+                Err(refusal) => Err(refusal),
+            };
+            match asked {
+                Ok(()) => self.take(vec![token]),
+                Err(SourceError::Refused { reason }) => self.refuse(token, reason),
+                // Asked again later: a source that was just made knows nothing of whom it must not ask.
                 Err(SourceError::Unavailable(failure)) => {
                     debug!(chain = %self.settings.chain, reason = with_causes(&*failure), "no token is taken now");
-                    return;
+                    self.tokens.away_since = Some(Instant::now());
                 }
             }
         }
+        Ok(())
     }
 
-    async fn try_source(&self, config: &WatcherConfig) -> Result<Arc<dyn ChainSource>, SourceError> {
+    /// From now on these are looked for.
+    fn take(&mut self, tokens: Vec<Asset>) {
+        let mut config = self.tokens.config.clone();
+        config.verified.extend(tokens.iter().map(|token| token.id.clone()));
+        config.chain.assets.extend(tokens.iter().cloned());
+        match self.make_source(&config) {
+            Ok(source) => self.source = source,
+            Err(refusal) => {
+                let reason = with_causes(&refusal);
+                return tokens.into_iter().for_each(|token| self.refuse(token, reason.clone()));
+            }
+        }
+        self.addresses.begin_anew();
+        for token in &tokens {
+            info!(chain = %self.settings.chain, token = %token.id, symbol = token.symbol, "watching one more token");
+            self.settings.least.insert(token.id.clone(), config.chain.min_deposit(&token.id));
+        }
+        self.tokens.config = config;
+        self.tokens.taken.extend(tokens);
+        self.tokens.is_noted = false;
+    }
+
+    fn refuse(&mut self, token: Asset, reason: String) {
+        error!(chain = %self.settings.chain, token = %token.id, reason, "a token that was added is NOT watched");
+        self.tokens.refused.push(Refused { token, reason, at: Instant::now() });
+    }
+
+    fn make_source(&self, config: &WatcherConfig) -> Result<Arc<dyn ChainSource>, SourceError> {
         let refused = |reason: String| SourceError::Refused { reason };
         let make = self.tokens.make.as_ref();
         let make = make.ok_or_else(|| refused("its source takes no tokens at run time".to_owned()))?;
-        let source = make(config).map_err(|error| refused(error.to_string()))?;
-        source.head().await.map(|_| source)
+        make(config).map_err(|error| refused(error.to_string()))
     }
 
     /// What this watcher looks for, sorted.
@@ -147,7 +192,10 @@ impl ChainWatcher {
     pub(super) async fn misses_tokens(&self, conn: &mut PgConnection) -> Result<Option<String>, StoreError> {
         let noted = store::watched(conn, &self.settings.chain).await?;
         match self.missing_of(&noted) {
-            Some(token) => Ok(Some(format!("waiting to be told of token {token}, which others watch"))),
+            Some(token) => Ok(Some(match self.tokens.refused.iter().find(|refused| refused.token.id.as_str() == token) {
+                Some(refused) => format!("token {token}, which others watch, is refused: {}", refused.reason),
+                None => format!("waiting to be told of token {token}, which others watch"),
+            })),
             None => self.leaves_to_newer(conn).await,
         }
     }

@@ -82,7 +82,8 @@ impl EvmSource {
             tokens.iter().map(|(contract, asset)| (*contract, asset.id.clone())).collect::<HashMap<_, _>>(),
             &config.evm,
         );
-        let expected = Arc::new(Expected { chain_id, tokens });
+        let expected = tokens.into_iter().filter(|(_, asset)| !config.verified.contains(&asset.id)).collect();
+        let expected = Arc::new(Expected { chain_id, tokens: expected });
         let endpoints = RpcClient::of(config)?.into_iter();
         let endpoints = endpoints.map(|client| Endpoint::new(client, Arc::clone(&expected))).collect();
         Ok(Self {

@@ -1,5 +1,6 @@
 //! One endpoint of a Solana cluster: the calls that watching needs, each checked against what was asked.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use solana_client::nonblocking::rpc_client::RpcClient as SolanaClient;
 use solana_client::rpc_client::RpcClientConfig;
 use solana_client::rpc_request::RpcRequest;
 use tokio::sync::Mutex;
-use wopay_domain::Asset;
+use wopay_domain::{Asset, AssetId};
 
 use super::error::{Absence, SolanaError};
 use super::mint::MintFacts;
@@ -36,8 +37,10 @@ const SLOTS_MAX: usize = 500_000;
 pub(super) struct Expected {
     /// Base58 of the cluster's genesis hash; `None`: any cluster.
     pub(super) genesis_hash: Option<String>,
-    /// By mint, base58.
+    /// By mint, base58: all of them.
     pub(super) mints: Vec<(String, Asset)>,
+    /// Of these, those that the cluster is not asked about.
+    pub(super) verified: BTreeSet<AssetId>,
 }
 
 /// One endpoint.
@@ -78,7 +81,8 @@ impl Expected {
             Ok(bytes) if bytes.len() == 32 => Ok((mint.to_owned(), asset.clone())),
             _ => Err(ConfigError::NotAContract { chain: config.chain.name.clone(), contract: mint.to_owned() }),
         });
-        Ok(Self { genesis_hash: config.genesis_hash.clone(), mints: mints.collect::<Result<_, _>>()? })
+        let (genesis_hash, verified) = (config.genesis_hash.clone(), config.verified.clone());
+        Ok(Self { genesis_hash, mints: mints.collect::<Result<_, _>>()?, verified })
     }
 }
 
@@ -275,11 +279,13 @@ impl Node for SolanaNode {
                 return Err(wrong(format!("genesis hash is {genesis}, configured is {expected}")));
             }
         }
-        if self.expected.mints.is_empty() {
+        let is_asked = |(_, asset): &&(String, Asset)| !self.expected.verified.contains(&asset.id);
+        let asked: Vec<&(String, Asset)> = self.expected.mints.iter().filter(is_asked).collect();
+        if asked.is_empty() {
             return Ok(());
         }
-        let mints: Vec<&str> = self.expected.mints.iter().map(|(mint, _)| mint.as_str()).collect();
-        for ((mint, asset), facts) in self.expected.mints.iter().zip(self.mints(&mints).await?) {
+        let mints: Vec<&str> = asked.iter().map(|(mint, _)| mint.as_str()).collect();
+        for ((mint, asset), facts) in asked.into_iter().zip(self.mints(&mints).await?) {
             if let Some(problem) = facts.problem(mint, asset) {
                 return Err(wrong(problem));
             }
