@@ -37,7 +37,7 @@ impl ChainWatcher {
                 }
                 rewound.map(|_| Step::Again)
             }
-            None => Err(self.too_deep(cursor, lowest.saturating_sub(1)).await?),
+            None => Err(self.too_deep(cursor, lowest.saturating_sub(1).min(head.newest.block.number)).await?),
         }
     }
 
@@ -73,8 +73,12 @@ impl ChainWatcher {
 
     /// `highest`: none of the blocks above is in common.
     pub(super) async fn too_deep(&self, cursor: &Cursor, highest: u64) -> Result<WatchError, WatchError> {
-        let locators = store::blocks_between(&self.pool, &self.settings.chain, 0, highest, LOCATORS_MAX).await?;
-        let common = self.newest_in_common(&locators).await?;
+        let locators = store::locators(&self.pool, &self.settings.chain, highest, LOCATORS_MAX).await?;
+        // A node that has forgotten such old blocks does not keep the chain from being halted.
+        let common = self.newest_in_common(&locators).await.unwrap_or_else(|failure| {
+            debug!(chain = %self.settings.chain, error = &failure as &dyn std::error::Error, "no older block is compared");
+            None
+        });
         Ok(WatchError::TooDeep {
             height: cursor.height,
             window: self.settings.reorg_window,

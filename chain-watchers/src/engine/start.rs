@@ -166,10 +166,14 @@ impl ChainWatcher {
         if head.newest.block.number < cursor.height || self.newest_in_common(&top).await?.is_none() {
             return Ok(());
         }
-        let locators = store::blocks_between(&self.pool, chain, 0, lowest.saturating_sub(1), LOCATORS_CHECKED).await?;
+        let locators = store::locators(&self.pool, chain, lowest.saturating_sub(1), LOCATORS_CHECKED).await?;
         for locator in locators {
-            // A node that has forgotten the block says nothing about it.
-            let Some(header) = self.source.header(locator.height).await? else { continue };
+            // A node that has forgotten the block says nothing about it, nor about older ones.
+            let header = match self.source.header(locator.height).await {
+                Ok(Some(header)) => header,
+                Ok(None) | Err(SourceError::Unavailable(_)) => break,
+                Err(refused @ SourceError::Refused { .. }) => return Err(refused.into()),
+            };
             if header.block.hash != locator.hash {
                 let what = format!(
                     "the node has our block {} but another one than ours at {}: {} is stored, {} is there",

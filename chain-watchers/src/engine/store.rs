@@ -240,6 +240,29 @@ pub(super) async fn blocks_between(
     Ok(rows.into_iter().map(|(height, hash)| StoredBlock { height: from_sql(height), hash }).collect())
 }
 
+/// The locator at that height and below, newest first: blocks far apart, and the newest block as their neighbour.
+pub(super) async fn locators(
+    pool: &PgPool,
+    chain: &ChainName,
+    highest: u64,
+    count_max: i64,
+) -> Result<Vec<StoredBlock>, StoreError> {
+    let rows: Vec<(i64, String)> = sqlx::query_as(
+        "SELECT height, hash FROM chain_blocks
+         WHERE chain = $1 AND height <= $2
+           AND (height % $3 = 0 OR height = (SELECT max(height) FROM chain_blocks WHERE chain = $1 AND height <= $2))
+         ORDER BY height DESC
+         LIMIT $4",
+    )
+    .bind(chain.as_str())
+    .bind(to_sql(highest))
+    .bind(LOCATOR_STEP)
+    .bind(count_max)
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(|(height, hash)| StoredBlock { height: from_sql(height), hash }).collect())
+}
+
 /// Whether the cursor stands on a stored block. One statement: another watcher may be moving both.
 pub(super) async fn cursor_is_stored(pool: &PgPool, chain: &ChainName) -> Result<bool, StoreError> {
     let stored = sqlx::query_scalar(
