@@ -11,7 +11,7 @@ use wopay_domain::deposit::{AssignUnmatched, RefundUnmatched, is_decision_text};
 use wopay_domain::payment::{AssignDeposit, PaymentCommand, PaymentState, RefundHeldDeposit};
 use wopay_domain::{AssetId, ChainCatalog, ChainFamily, DepositId, DepositKey, Money, PaymentId};
 use wopay_projections::MinorTotal;
-use wopay_projections::deposits::{self, Decision, DepositFilter, DepositState, DustSum, OddDeposit};
+use wopay_projections::deposits::{self, DepositFilter, DepositState, DustSum, OddDeposit};
 use wopay_projections::journal::AssetInfo;
 
 use super::operator;
@@ -361,7 +361,7 @@ fn list_json(shown: &[OddDeposit], has_more: bool, sums: &[DustSum], as_of_posit
                 "to_address": it.to_address,
                 "block_number": it.block_number,
                 "block_time": it.block_time,
-                "decision": it.decision.map(Decision::as_str),
+                "decision": it.decision.map(deposits::Decision::as_str),
                 "decision_reason": it.decision_reason,
                 "decision_transaction": it.decision_transaction,
                 "decided_at": it.decided_at,
