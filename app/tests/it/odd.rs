@@ -158,7 +158,8 @@ async fn replay_and_the_journal_agree_on_money_of_nobody() {
     };
     eventually("the orphaned deposit", PATIENCE, orphaned).await;
 
-    let head: i64 = sqlx::query_scalar("SELECT position FROM ledger_head").fetch_one(&shop.database.pool).await.unwrap();
+    let head: i64 =
+        sqlx::query_scalar("SELECT position FROM ledger_head").fetch_one(&shop.database.pool).await.unwrap();
     eventually("the journal", PATIENCE, async || {
         let reached: i64 = sqlx::query_scalar("SELECT position FROM follower_checkpoints WHERE name = 'projections'")
             .fetch_optional(&shop.database.pool)

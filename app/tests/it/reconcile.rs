@@ -98,8 +98,13 @@ async fn odd_money_is_accounted_for() {
     let (paid, paid_address) = id_and_address(&shop.create("PAID", "100", "USDT", 3600).await);
     let (other, _) = id_and_address(&shop.create("OTHER", "5", "USDT", 3600).await);
     let [assigned, kept, refunded] = spares(&shop, "evm").await;
-    let transfers =
-        [(&paid_address, 100_000_000), (&paid_address, 500_000), (&assigned, 5_000_000), (&kept, 3_000_000), (&kept, 7)];
+    let transfers = [
+        (&paid_address, 100_000_000),
+        (&paid_address, 500_000),
+        (&assigned, 5_000_000),
+        (&kept, 3_000_000),
+        (&kept, 7),
+    ];
     for (address, minor) in transfers {
         shop.chain.transfer(&shop.token, &payer, address, minor).await;
     }
@@ -111,7 +116,8 @@ async fn odd_money_is_accounted_for() {
     let assign = ["deposits", "assign", of_address(&stray, &assigned), &other, "--reason", "r", "--json"];
     shop.gateway.run_json(&assign);
     let hash = format!("0x{}", "ab".repeat(32));
-    let refund = ["deposits", "refund", of_address(&stray, &refunded), "--transaction", &hash, "--reason", "r", "--json"];
+    let refund =
+        ["deposits", "refund", of_address(&stray, &refunded), "--transaction", &hash, "--reason", "r", "--json"];
     shop.gateway.run_json(&refund);
 
     let (code, balanced) = reconcile(&shop, shop.chain.height().await);
@@ -122,7 +128,11 @@ async fn odd_money_is_accounted_for() {
     shop.chain.set_native_balance(&refunded, 0).await;
     shop.chain.mine(1).await;
     let (code, left) = reconcile(&shop, shop.chain.height().await);
-    assert_eq!((code, figures(total(&left, "/native"))), (0, ["0", "9000", "0", "9000", "9000", "0"]), "paid from there");
+    assert_eq!(
+        (code, figures(total(&left, "/native"))),
+        (0, ["0", "9000", "0", "9000", "9000", "0"]),
+        "paid from there"
+    );
     let (code, latest) = reconciled(&shop.gateway, "ethereum", &["--block", "latest"], &[]);
     assert_eq!((code, &latest["block"]["number"]), (0, &json!(shop.chain.height().await)));
     let (code, finalized) = reconciled(&shop.gateway, "ethereum", &["--block", "finalized"], &[]);

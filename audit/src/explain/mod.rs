@@ -9,7 +9,7 @@ use wopay_domain::deposit::{UnmatchedDeposit, UnmatchedDepositState};
 use wopay_domain::payment::{Payment, PaymentEvent, evolve};
 use wopay_domain::{DepositId, DepositKey, LedgerEvent, PaymentId, RecordedEvent, deposit};
 
-use crate::replay::{Books, History, ReplayError, Moment, Subject, history_of, stream_of};
+use crate::replay::{Books, History, Moment, ReplayError, Subject, history_of, stream_of};
 
 /// Money that was no payment's before it was assigned to this one.
 struct Given {

@@ -18,6 +18,7 @@
 //! Memory does not grow with the number of addresses: they are read, folded and compared a page at a time. It does with that
 //! of unmatched deposits, some 300 bytes each.
 
+mod beside;
 mod query;
 mod report;
 mod suspense;

@@ -105,7 +105,7 @@ impl Folded {
                 held.sums.unmatched = held.sums.unmatched.checked_add(deposit.amount.minor()).ok_or_else(overflow)?;
             }
             if let Some(Outcome::Refunded { amount, network_fee }) = &deposit.outcome {
-                held.outflows.extend(outflow(asset, amount, network_fee.as_ref()).ok_or_else(overflow)?);
+                held.outflows.push(outflow(asset, amount, network_fee.as_ref()).ok_or_else(overflow)?);
             }
         }
         Ok(held)
@@ -128,12 +128,10 @@ impl Refund {
     }
 }
 
-/// What a refund took of an asset: amount and fee left together. The inner `None`: nothing; the outer: more than can be
-/// counted.
-fn outflow(asset: &AssetId, amount: &Money, network_fee: Option<&Money>) -> Option<Option<u128>> {
+/// What a refund took of an asset, nothing perhaps: amount and fee left together. `None`: more than can be counted.
+fn outflow(asset: &AssetId, amount: &Money, network_fee: Option<&Money>) -> Option<u128> {
     let moneys = std::iter::once(amount).chain(network_fee).filter(|money| money.asset() == asset);
-    let sum = moneys.map(Money::minor).try_fold(0_u128, u128::checked_add)?;
-    Some((sum > 0).then_some(sum))
+    moneys.map(Money::minor).try_fold(0_u128, u128::checked_add)
 }
 
 impl PaymentView {
@@ -225,8 +223,7 @@ impl PaymentView {
     /// What each refund on `chain` took of an asset; `None`: more than can be counted.
     fn outflows(&self, chain: &ChainName, asset: &AssetId) -> Option<Vec<u128>> {
         let refunds = self.refunds.iter().filter(|refund| &refund.chain == chain);
-        let outflows = refunds.map(|refund| outflow(asset, &refund.amount, refund.network_fee.as_ref()));
-        Some(outflows.collect::<Option<Vec<_>>>()?.into_iter().flatten().collect())
+        refunds.map(|refund| outflow(asset, &refund.amount, refund.network_fee.as_ref())).collect()
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use sqlx::PgPool;
 use wopay_domain::{AssetId, ChainName};
 
+use super::beside;
 use super::query::{self, PAGE, Target};
 use super::report::{AssetTotal, Difference, DifferenceKind, Reconciliation};
 use super::suspense::Suspense;
@@ -141,7 +142,7 @@ impl<'a> Work<'a> {
                 accounts.push(Account { target, asset, held, found: *found });
             }
         }
-        query::add_beside(books.pool, books.chain, &mut accounts).await?;
+        beside::add(books.pool, books.chain, &mut accounts).await?;
         for account in &accounts {
             self.settle(account)?;
         }

@@ -124,8 +124,8 @@ pub struct Standing {
 ///
 /// # Errors
 /// There is none, the database fails, or an event is missing or cannot be read.
-pub async fn history(pool: &PgPool, subject: Subject, moment: Option<Moment>) -> Result<History, ReplayError> {
-    let (events, as_of) = stream_of(pool, &subject, moment).await?;
+pub async fn history(pool: &PgPool, subject: &Subject, moment: Option<Moment>) -> Result<History, ReplayError> {
+    let (events, as_of) = stream_of(pool, subject, moment).await?;
     history_of(&events, as_of.position)
 }
 

@@ -61,7 +61,8 @@ impl Odd {
 
     async fn change_chain(&mut self) {
         let mut state = Chain::default();
-        let add = ChainCommand::AddToken(AddToken { chain: chain(), token: gold(), configured: vec![usdt()], at: at(1) });
+        let add =
+            ChainCommand::AddToken(AddToken { chain: chain(), token: gold(), configured: vec![usdt()], at: at(1) });
         let pause = ChainCommand::Pause { chain: chain(), reason: "upgrade".to_owned(), at: at(2) };
         for (command, second) in [(add, 1), (pause, 2)] {
             for event in chains::decide(&state, command).unwrap() {
@@ -110,7 +111,7 @@ impl Odd {
     }
 
     async fn history(&self, subject: Subject) -> History {
-        history(self.story.pool(), subject, None).await.unwrap()
+        history(self.story.pool(), &subject, None).await.unwrap()
     }
 }
 
@@ -118,7 +119,8 @@ impl Odd {
 async fn a_deposit_and_a_chain_have_histories() {
     let odd = Odd::told().await;
     let history = odd.history(Subject::Deposit(DepositId::of(&key(0)))).await;
-    let steps: Vec<_> = history.steps.iter().map(|step| (step.event_type.as_str(), step.cause.actor.as_str())).collect();
+    let steps: Vec<_> =
+        history.steps.iter().map(|step| (step.event_type.as_str(), step.cause.actor.as_str())).collect();
     assert_eq!(steps, [("UnmatchedDepositRecorded", WATCHER), ("UnmatchedDepositAssigned", "operator")]);
     assert_eq!(history.aggregate_type, "deposit");
     assert_eq!(history.steps[0].booked.len(), 2);

@@ -12,8 +12,8 @@ use wopay_domain::deposit::{
     AssignUnmatched, ObserveUnmatched, RefundUnmatched, UnmatchedDeposit, UnmatchedDepositCommand,
 };
 use wopay_domain::payment::{
-    AssignDeposit, CompleteRefund, CreatePayment, DepositReport, DepositStage, LateDeposits, Payment, PaymentCommand, PaymentPolicy,
-    PaymentTerms, RequestRefund, UnmatchedMoney, decide, evolve,
+    AssignDeposit, CompleteRefund, CreatePayment, DepositReport, DepositStage, LateDeposits, Payment, PaymentCommand,
+    PaymentPolicy, PaymentTerms, RequestRefund, UnmatchedMoney, decide, evolve,
 };
 use wopay_domain::{
     Asset, AssetId, BlockRef, ChainFamily, ChainName, ChainSpec, DepositId, DepositKey, DepositLeg, Money, Percentage,
@@ -402,7 +402,10 @@ async fn money_of_nobody_is_expected_where_it_stands_whatever_was_decided() {
     book.unmatched(13, UnmatchedDepositCommand::Refund(Box::new(refund))).await;
 
     let on_chain = |refunded: u128| {
-        Chain::holds([(1, 900), (11, 100), (12, 200), (13, refunded)].map(|(number, minor)| ((address(number), native()), minor)))
+        Chain::holds(
+            [(1, 900), (11, 100), (12, 200), (13, refunded)]
+                .map(|(number, minor)| ((address(number), native()), minor)),
+        )
     };
     let paid_from_there = book.reconcile(9, &on_chain(0)).await;
     assert_eq!(brief(&paid_from_there.differences[0]), (address(13).as_str(), DifferenceKind::Missing, 300, 0));
@@ -425,7 +428,10 @@ async fn money_of_nobody_is_expected_where_it_stands_whatever_was_decided() {
     assert!(book.reconcile(9, &chain).await.is_balanced());
     chain.held.insert((address(12), native()), 50);
     let result = book.reconcile(9, &chain).await;
-    assert_eq!((result.differences.as_slice(), result.totals[0].left, result.totals[0].sums.refunded), (&[][..], 150, 457));
+    assert_eq!(
+        (result.differences.as_slice(), result.totals[0].left, result.totals[0].sums.refunded),
+        (&[][..], 150, 457)
+    );
 
     // It is gone with its block; the payment is told first.
     book.stray(12, 200, 5, DepositStage::Orphaned, Some(1)).await;
@@ -456,7 +462,8 @@ async fn what_stands_beside_the_books_is_accounted_for() {
     let result = book.reconcile(7, &short).await;
     let differences: Vec<_> = result.differences.iter().map(brief).collect();
     let of = address(1);
-    let (native, token) = ((of.as_str(), DifferenceKind::Missing, 107, 106), (of.as_str(), DifferenceKind::Unrecorded, 5, 6));
+    let (native, token) =
+        ((of.as_str(), DifferenceKind::Missing, 107, 106), (of.as_str(), DifferenceKind::Unrecorded, 5, 6));
     assert!(differences.len() == 2 && differences.contains(&native) && differences.contains(&token), "{differences:?}");
 }
 

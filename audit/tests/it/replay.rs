@@ -3,9 +3,7 @@
 use std::sync::Mutex;
 
 use wopay_audit::explain::explain;
-use wopay_audit::replay::{
-    LedgerFold, Moment, MomentError, ReplayError, Subject, history, ledger, resolve,
-};
+use wopay_audit::replay::{LedgerFold, Moment, MomentError, ReplayError, Subject, history, ledger, resolve};
 use wopay_eventbus::log;
 
 use crate::story::{DEADLINE, Story, at, merchant_id, payment_id, whole};
@@ -78,7 +76,7 @@ async fn a_time_is_the_last_position_recorded_by_then() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payments_history_names_causes_and_rules() {
     let story = Story::told().await;
-    let history = history(story.pool(), Subject::Payment(payment_id(4)), None).await.unwrap();
+    let history = history(story.pool(), &Subject::Payment(payment_id(4)), None).await.unwrap();
     let events: Vec<_> = history.steps.iter().map(|step| step.event_type.as_str()).collect();
     let expected = [
         "PaymentCreated",
@@ -106,14 +104,15 @@ async fn a_payments_history_names_causes_and_rules() {
 }
 
 pub(crate) async fn history_at(story: &Story, number: u32, position: i64) -> Result<usize, ReplayError> {
-    let history = history(story.pool(), Subject::Payment(payment_id(number)), Some(Moment::Position(position))).await?;
+    let history =
+        history(story.pool(), &Subject::Payment(payment_id(number)), Some(Moment::Position(position))).await?;
     Ok(history.steps.len())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_merchant_has_a_history_too() {
     let story = Story::told().await;
-    let history = history(story.pool(), Subject::Merchant(merchant_id()), None).await.unwrap();
+    let history = history(story.pool(), &Subject::Merchant(merchant_id()), None).await.unwrap();
     assert_eq!(history.steps.len(), 1);
     assert_eq!(history.steps[0].cause.actor, "operator");
 }

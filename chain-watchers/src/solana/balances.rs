@@ -2,10 +2,12 @@
 //! answer names the slot it is of. So every balance carries its slot, and none is older than the first one asked for.
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Deserialize;
-use serde_json::json;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use solana_client::rpc_request::RpcRequest;
 use wopay_domain::{AssetId, BlockRef, ChainName};
 
@@ -19,6 +21,9 @@ use crate::source::ChainSource as _;
 
 /// Accounts in one call: what nodes allow.
 const ACCOUNTS_MAX: usize = 100;
+/// How long a node may take to come to the slot where another one of its endpoint was.
+const BEHIND_WITHIN: Duration = Duration::from_secs(20);
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(400);
 /// Layout of a token account, the same in both token programs: mint, owner (32 bytes each), amount (8, little endian).
 const KEY_BYTES: usize = 32;
 const AMOUNT_BYTES: usize = 8;
@@ -148,7 +153,7 @@ impl SolanaBalances {
         let mut config = self.config();
         config["dataSlice"] = json!({ "offset": 0, "length": 0 });
         let answer: Answer<Vec<Option<Lamports>>> =
-            node.call(RpcRequest::GetMultipleAccounts, json!([keys, config])).await?;
+            ask(node, RpcRequest::GetMultipleAccounts, json!([keys, config])).await?;
         let height = self.slot_of(node, &answer)?;
         if answer.value.len() != owners.len() {
             return Err(node.inconsistent("asked for accounts, got another number of them"));
@@ -167,7 +172,7 @@ impl SolanaBalances {
         mint: &str,
     ) -> Result<(usize, Balance), SolanaError> {
         let params = json!([owner, { "mint": mint }, self.config()]);
-        let answer: Answer<Vec<TokenAccount>> = node.call(RpcRequest::GetTokenAccountsByOwner, params).await?;
+        let answer: Answer<Vec<TokenAccount>> = ask(node, RpcRequest::GetTokenAccountsByOwner, params).await?;
         let height = self.slot_of(node, &answer)?;
         let mut minor = 0_u128;
         for TokenAccount { account } in &answer.value {
@@ -179,7 +184,7 @@ impl SolanaBalances {
         Ok((index, Balance { minor, height }))
     }
 
-    fn config(&self) -> serde_json::Value {
+    fn config(&self) -> Value {
         json!({
             "encoding": "base64",
             "commitment": self.commitment.as_str(),
@@ -193,6 +198,17 @@ impl SolanaBalances {
             return Err(node.inconsistent(format!("asked for slot {first} or later, answered of slot {slot}")));
         }
         Ok(slot)
+    }
+}
+
+/// Asks, and for a while again: behind one endpoint there are often many nodes, of which some lag by a few slots.
+async fn ask<T: DeserializeOwned>(node: &SolanaNode, request: RpcRequest, params: Value) -> Result<T, SolanaError> {
+    let deadline = Instant::now() + BEHIND_WITHIN;
+    loop {
+        match node.call(request, params.clone()).await {
+            Err(error) if error.is_behind() && Instant::now() < deadline => tokio::time::sleep(ASK_AGAIN_AFTER).await,
+            answered => return answered,
+        }
     }
 }
 

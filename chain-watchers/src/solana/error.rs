@@ -60,6 +60,11 @@ impl SolanaError {
             _ => None,
         }
     }
+
+    /// Whether the node has not come as far as it was asked to have.
+    pub(super) fn is_behind(&self) -> bool {
+        matches!(self, Self::Call { source, .. } if is_behind(source))
+    }
 }
 
 impl Failure for SolanaError {

@@ -1,9 +1,12 @@
-//! Balances at one block.
+//! Balances at one block, and of the present.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 use wopay_chain_watchers::{BalanceBlock, BalanceError, BalanceReader, WatcherConfig};
-use wopay_domain::AssetId;
-use wopay_testkit::TokenKind;
+use wopay_domain::{Asset, AssetId, ChainFamily, ChainName, ChainSpec};
+use wopay_testkit::{TokenKind, TokenProgram, surfpool};
 
 use crate::support::proxy::{BATCH, Instead, Proxy};
 use crate::support::{World, chain_name, fresh_address, native, token_asset};
@@ -103,7 +106,9 @@ async fn a_pruned_node_is_named_and_an_archive_node_takes_over() {
     let text = failed.to_string();
     assert!(text.contains("archive node") && text.contains("missing trie node"), "{text}");
 
-    let reader = BalanceReader::at(&behind(&world, &[&pruned.url, &world.anvil.url]), BalanceBlock::Height(block)).await.unwrap();
+    let reader = BalanceReader::at(&behind(&world, &[&pruned.url, &world.anvil.url]), BalanceBlock::Height(block))
+        .await
+        .unwrap();
     assert_eq!(read(&world, &reader, &addresses).await.unwrap()[0], 7);
 }
 
@@ -123,4 +128,48 @@ async fn blocks_and_accounts_that_do_not_exist_are_refused() {
 
     world.anvil.reorg(1).await;
     assert!(matches!(reader.check_canonical().await, Err(BalanceError::Replaced { .. })));
+}
+
+#[tokio::test]
+async fn a_solana_node_tells_the_present_of_both_token_programs_and_is_asked_again_when_it_lags() {
+    let network = surfpool().await;
+    let (old, new) = (network.mint(6, TokenProgram::Token).await, network.mint(2, TokenProgram::Token2022).await);
+    let chain: ChainName = "solana".parse().unwrap();
+    let sol = AssetId::native(&chain);
+    let (old_id, new_id) = (AssetId::token(&chain, &old.mint).unwrap(), AssetId::token(&chain, &new.mint).unwrap());
+    let spec = ChainSpec {
+        name: chain,
+        family: ChainFamily::Solana,
+        chain_id: None,
+        required_confirmations: 1,
+        assets: vec![Asset { id: sol.clone(), symbol: "SOL".to_owned(), decimals: 9 }],
+        min_deposits: BTreeMap::new(),
+    };
+    let proxy = Proxy::new(&network.url).await;
+    let config = WatcherConfig::new(spec, vec![proxy.url.parse().unwrap()]);
+    let [first, second] = [1, 2].map(|byte: u8| bs58::encode([byte; 32]).into_string());
+    network.pay(&first, 2_000_000).await;
+    network.pay_token(&old, &first, 30).await;
+    network.pay_token_aside(&old, &first, 4).await;
+    network.pay_token(&new, &second, 5).await;
+    let lagged = AtomicUsize::new(0);
+    proxy.script(move |method, _, _| {
+        let is_first = method == "getTokenAccountsByOwner" && lagged.fetch_add(1, Ordering::SeqCst) == 0;
+        if is_first { error(-32016, "Minimum context slot has not been reached") } else { Instead::Nothing }
+    });
+    let reader = BalanceReader::at(&config, BalanceBlock::Finalized).await.unwrap();
+    let accounts: Vec<(&str, &AssetId)> = [&first, &second]
+        .into_iter()
+        .flat_map(|owner| [&sol, &old_id, &new_id].map(|asset| (owner.as_str(), asset)))
+        .collect();
+    let balances = reader.read(&accounts).await.unwrap();
+    assert_eq!(balances.iter().map(|balance| balance.minor).collect::<Vec<_>>(), [2_000_000, 34, 0, 0, 0, 5]);
+    assert!(!reader.is_pinned() && balances.iter().all(|balance| balance.height >= reader.block().number));
+    reader.check_canonical().await.unwrap();
+    let past = BalanceReader::at(&config, BalanceBlock::Height(1)).await.unwrap_err();
+    assert!(matches!(past, BalanceError::NoPast { .. }), "{past:?}");
+    let elsewhere = AssetId::native(&"bsc".parse().unwrap());
+    for account in [("0x12", &sol), (first.as_str(), &elsewhere)] {
+        assert!(matches!(reader.read(&[account]).await, Err(BalanceError::NotAnAccount { .. })), "{account:?}");
+    }
 }

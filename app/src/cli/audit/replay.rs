@@ -63,7 +63,7 @@ pub(super) async fn run(args: Args, loaded: Loaded) -> anyhow::Result<bool> {
     let read = ReadLedger::open(loaded).await?;
     let done = match args.subject() {
         Some(subject) => {
-            let history = history(&read.pool, subject, args.as_of).await;
+            let history = history(&read.pool, &subject, args.as_of).await;
             history.context("it cannot be replayed").and_then(|history| show_history(&history, args.json))
         }
         None => {
