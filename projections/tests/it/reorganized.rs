@@ -20,7 +20,7 @@ fn orders(others: u32) -> impl Iterator<Item = Vec<bool>> {
     let steps = others + 3;
     (0_u32..1 << steps)
         .filter(move |bits| bits.count_ones() == others)
-        .map(move |bits| (0..steps).map(|step| bits >> step & 1 == 1).collect())
+        .map(move |bits| (0..steps).map(|step| (bits >> step) & 1 == 1).collect())
 }
 
 /// The payment that loses the money, and the one that gets it.
@@ -120,7 +120,7 @@ async fn a_deposit_of_a_payment_becomes_nobodys_and_is_assigned_to_another() {
         let stray = after(number, 11, CONFIRMED);
         let id = DepositId::of(&stray.deposit);
         match step {
-            0 => drop(ledger.book.deposit(id, unmatched(stray)).unwrap()),
+            0 => assert_eq!(ledger.book.deposit(id, unmatched(stray)).unwrap(), 1),
             1 => {
                 let assign = AssignUnmatched { payment_id: winner, reason: "its invoice".to_owned(), at: at(90) };
                 ledger.book.deposit(id, UnmatchedDepositCommand::Assign(assign)).unwrap();

@@ -9,7 +9,8 @@ use wopay_domain::payment::{DepositStage, PaymentCommand};
 use wopay_domain::{Money, PaymentId};
 use wopay_eventbus::checkpoint;
 use wopay_projections::{
-    AsOfPoint, FOLLOWER, QueryError, ReadModel, Standing, balances, check, feed, journal, rebuild, standings,
+    AsOfPoint, FOLLOWER, QueryError, ReadModel, Standing, balances, check, feed, journal, rebuild, rebuild_models,
+    standings,
 };
 
 use crate::support::{
@@ -119,4 +120,42 @@ async fn a_ledger_without_a_journal_gets_one() {
     }
     let checked = check(&ledger.pool, &NoProfiles, Some(ReadModel::Journal.as_str()), 5, |_| {}).await.unwrap();
     assert_eq!(checked.differences(), 0, "{checked:?}");
+}
+
+/// The last migration before a deposit's row was of a payment.
+const BEFORE_PAYMENTS_IN_KEYS: i64 = 25;
+
+#[tokio::test]
+async fn rows_that_were_of_deposits_alone_are_made_again() {
+    let database = wopay_testkit::empty_database().await;
+    migrate(&database.pool, BEFORE_PAYMENTS_IN_KEYS).await;
+    let mut ledger = TestLedger::on(database);
+    history(&mut ledger);
+    ledger.project().await;
+    for statement in [
+        "UPDATE projection_versions SET version = 1 WHERE model IN ('blockchain_transactions', 'unmatched_deposits')",
+        "UPDATE blockchain_transactions
+         SET id = left(encode(sha256(convert_to(concat_ws(':', blockchain, transaction_hash, leg), 'UTF8')), 'hex'), 32)::uuid",
+    ] {
+        sqlx::query(statement).execute(&ledger.pool).await.unwrap();
+    }
+    migrate(&ledger.pool, i64::MAX).await;
+
+    let outdated: Vec<ReadModel> = standings(&ledger.pool)
+        .await
+        .unwrap()
+        .into_iter()
+        .filter(|version| version.standing == Standing::Outdated { stored: Some(1) })
+        .map(|version| version.model)
+        .collect();
+    assert_eq!(outdated, [ReadModel::BlockchainTransactions, ReadModel::UnmatchedDeposits]);
+    // What was there is shown meanwhile.
+    assert_projected(&ledger.pool, &ledger.book).await;
+    rebuild_models(&ledger.pool, &NoProfiles, &outdated, |_| {}).await.unwrap();
+    // The orphaned deposit comes again, as another payment's.
+    let again = report((3, 0), 9, Money::new(1_000_000, asset().id), block(6, 1), DepositStage::Seen { confirmations: 1 });
+    ledger.book.payment(id(1), PaymentCommand::ObserveDeposit(Box::new(again))).unwrap();
+    ledger.project().await;
+    assert_projected(&ledger.pool, &ledger.book).await;
+    assert_eq!(check(&ledger.pool, &NoProfiles, None, 5, |_| {}).await.unwrap().differences(), 0);
 }
