@@ -204,11 +204,19 @@ pub struct ByAddress {
     pub kept_for: Duration,
     /// The most transactions that a node lists at once, at least 2.
     pub page: usize,
+    /// A node lists a transaction at most so many slots after its block: what lies above is listed again, and the cursor
+    /// stays so far below what was looked at.
+    pub listed_within: u64,
 }
 
 impl Default for ByAddress {
     fn default() -> Self {
-        Self { every: Duration::from_secs(15), kept_for: Duration::from_secs(30 * 24 * 60 * 60), page: 1000 }
+        Self {
+            every: Duration::from_secs(15),
+            kept_for: Duration::from_secs(30 * 24 * 60 * 60),
+            page: 1000,
+            listed_within: 150,
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use super::address_store::{self, Watched};
 use super::deposit_store::{self, Observation};
 use super::error::WatchError;
 use super::finality::named_final;
-use super::look::{Look, OVERLAP_BLOCKS, look};
+use super::look::{Look, Until, look};
 use super::store::{self, Cursor, StoreError};
 use super::{ChainWatcher, Step, gauge_value, now, with_causes};
 use crate::source::{BlockHeader, Head};
@@ -84,8 +84,8 @@ impl Addresses {
     }
 
     /// Whether each of these was looked at so far above that height that nothing below it is listed any more.
-    fn reach(&self, watched: &[Watched], height: u64) -> bool {
-        let height = height.saturating_add(OVERLAP_BLOCKS);
+    fn reach(&self, watched: &[Watched], height: u64, listed_within: u64) -> bool {
+        let height = height.saturating_add(listed_within);
         watched.iter().all(|one| self.looked.get(&one.address).is_some_and(|looked| looked.upto >= height))
     }
 }
@@ -110,8 +110,11 @@ impl ChainWatcher {
             return Ok(Step::Idle);
         }
         self.addresses.last = Some(Instant::now());
+        // Another watcher may have moved the cursor beyond.
+        self.addresses.target.take_if(|target| target.block.number <= cursor.height);
         if self.addresses.target.is_none() {
-            self.addresses.target = self.newest_final(upto.saturating_sub(OVERLAP_BLOCKS), cursor.height).await?;
+            let highest = upto.saturating_sub(self.settings.by_address.listed_within);
+            self.addresses.target = self.newest_final(highest, cursor.height).await?;
         }
         let opened_since = now() - self.settings.by_address.kept_for;
         let watched = address_store::watched(&self.pool, self.settings.family, opened_since).await?;
@@ -166,12 +169,13 @@ impl ChainWatcher {
         let mut known = address_store::accounts(&self.pool, &self.settings.chain, &due).await?;
         let source = Arc::clone(&self.source);
         let Some(reads) = source.by_address() else { return Ok(true) };
+        let listed_within = self.settings.by_address.listed_within;
         let looks: Vec<_> = due
             .into_iter()
             .map(|address| {
                 let done = self.addresses.looked.get(address).map(|looked| looked.done.clone()).unwrap_or_default();
                 let known = known.remove(address).unwrap_or_default();
-                look(&*source, reads, address.to_owned(), known, done, upto)
+                look(&*source, reads, address.to_owned(), known, done, Until { upto, listed_within })
             })
             .collect();
         let mut looks = stream::iter(looks).buffer_unordered(self.settings.concurrency);
@@ -259,7 +263,8 @@ impl ChainWatcher {
         }
         let matched = self.rematch(&mut tx).await?;
         let reports = self.confirm_final(&mut tx, matched, head).await?;
-        let reach = |target: &&BlockHeader| self.addresses.reach(watched, target.block.number);
+        let listed_within = self.settings.by_address.listed_within;
+        let reach = |target: &&BlockHeader| self.addresses.reach(watched, target.block.number, listed_within);
         let reached = self.addresses.target.as_ref().filter(reach).cloned();
         if let Some(target) = &reached {
             store::insert_blocks(&mut tx, &chain, &[target]).await?;

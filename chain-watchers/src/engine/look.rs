@@ -7,13 +7,19 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::address_store::Accounts;
 use crate::source::{AddressReads, BlockData, Candidate, ChainSource, Mention, SourceError};
 
-/// Nodes may list a transaction only after so many more blocks: histories are asked for again from so far below, and the
-/// cursor stays so far below what was looked at.
-pub(super) const OVERLAP_BLOCKS: u64 = 150;
 /// New transactions of one address taken in one look, the oldest first.
 const TRANSACTIONS_MAX: usize = 1000;
 /// Transactions of one address read at the same time.
 const READ_AT_ONCE: usize = 4;
+
+/// Where a look ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Until {
+    /// Height.
+    pub(super) upto: u64,
+    /// See [`ByAddress::listed_within`](crate::config::ByAddress::listed_within).
+    pub(super) listed_within: u64,
+}
 
 /// What one look at an address found.
 pub(super) struct Look {
@@ -35,8 +41,9 @@ pub(super) async fn look(
     address: String,
     known: Accounts,
     mut done: HashSet<String>,
-    upto: u64,
+    until: Until,
 ) -> Result<Look, SourceError> {
+    let Until { upto, listed_within } = until;
     let mut accounts = known.clone();
     accounts.entry(address.clone()).or_default();
     for account in reads.accounts(&address, upto).await? {
@@ -59,7 +66,7 @@ pub(super) async fn look(
     for (account, mentions) in &histories {
         let is_known = |mention: &&Mention| {
             let is_taken = !mention.succeeded || done.contains(&mention.transaction);
-            is_taken && mention.height <= upto.saturating_sub(OVERLAP_BLOCKS)
+            is_taken && mention.height <= upto.saturating_sub(listed_within)
         };
         if let Some(until) = mentions.iter().take_while(is_known).last() {
             accounts.insert(account.clone(), Some(until.transaction.clone()));

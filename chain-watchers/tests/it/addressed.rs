@@ -23,7 +23,7 @@ use wopay_chain_watchers::{
 use wopay_domain::{Asset, AssetId, BlockRef, ChainFamily, ChainName, ChainSpec, DepositLeg};
 use wopay_testkit::{TestDatabase, database};
 
-const WORLDS: u64 = 120;
+const WORLDS: u64 = 60;
 const EVENTS: u32 = 150;
 const WATCHERS: usize = 2;
 /// Threads: each waits for the database half of the time.

@@ -2,6 +2,7 @@
 //! (HTML, lies) comes from a proxy in front of it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod addressed;
 mod backfill;
 mod balances;
 mod bsc;
