@@ -51,7 +51,11 @@ struct Args {
     seconds: u64,
 
     /// Which parts to run.
-    #[arg(long, value_delimiter = ',', default_value = "floor,plain,commands,http,replay,audit,asof,growth,match,backfill,head,calls,detect")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "floor,plain,commands,http,replay,audit,asof,growth,match,backfill,head,calls,detect"
+    )]
     only: Vec<Part>,
 
     /// Events of the ledger that `replay`, `audit`, `asof` and `growth` are measured on.

@@ -164,8 +164,10 @@ tokens = [{{ symbol = "USDT", contract = "{CONTRACT}", decimals = 6 }}]
     let gateway = Gateway::launch(plan.place(&scratch), database, &tables, "watchers").await?;
     let deadline = Instant::now() + WITHIN;
     loop {
-        let height: Option<i64> =
-            sqlx::query_scalar("SELECT height FROM chain_cursors WHERE chain = $1").bind(CHAIN).fetch_optional(pool).await?;
+        let height: Option<i64> = sqlx::query_scalar("SELECT height FROM chain_cursors WHERE chain = $1")
+            .bind(CHAIN)
+            .fetch_optional(pool)
+            .await?;
         if height == Some(head) {
             break;
         }

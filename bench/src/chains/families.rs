@@ -19,8 +19,7 @@ use crate::server::Server;
 const ETHEREUM: &str = "ethereum";
 const ETHEREUM_ID: u64 = 1;
 /// USDT and USDC, as in the gateway's preset.
-const TOKENS: [&str; 2] =
-    ["0xdac17f958d2ee523a2206206994597c13d831ec7", "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48"];
+const TOKENS: [&str; 2] = ["0xdac17f958d2ee523a2206206994597c13d831ec7", "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48"];
 const DECIMALS: u8 = 6;
 const BLOCK_SECONDS: &str = "12";
 const SEND_EVERY: Duration = Duration::from_secs(2);

@@ -22,8 +22,7 @@ use crate::server::Server;
 /// As in the gateway's preset.
 const CHAIN: &str = "bsc";
 const CHAIN_ID: u64 = 56;
-const TOKENS: [&str; 2] =
-    ["0x55d398326f99059ff775485246999027b3197955", "0x8ac76a51cc950d9822d68b83fe1ad97b32cd580d"];
+const TOKENS: [&str; 2] = ["0x55d398326f99059ff775485246999027b3197955", "0x8ac76a51cc950d9822d68b83fe1ad97b32cd580d"];
 const DECIMALS: u8 = 18;
 /// `finalized` is two of these below the head: two blocks, as on BSC.
 const EPOCH: &str = "1";

@@ -115,7 +115,8 @@ impl Bench {
         let mut config = WatcherConfig::new(spec, Vec::new());
         config.start_block = Some(1);
         let source = Arc::new(Synthetic::new(SEED));
-        let watcher = ChainWatcher::with_source(&config, Arc::clone(&source) as _, pool.clone(), OutboxSignal::default());
+        let watcher =
+            ChainWatcher::with_source(&config, Arc::clone(&source) as _, pool.clone(), OutboxSignal::default());
         Ok(Self { source, watcher, asset, random: Random::new(SEED), ours: Vec::new() })
     }
 

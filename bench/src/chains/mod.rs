@@ -129,12 +129,19 @@ impl Chains {
         if let Some(backfill) = &self.backfill
             && let Some(theirs) = backfill.ponder_rate_per_s()
         {
-            aims.push(at_least("(j) blocks/s / Ponder's, the same deposits", backfill.rate_per_s() / theirs, PONDER_AIM));
+            aims.push(at_least(
+                "(j) blocks/s / Ponder's, the same deposits",
+                backfill.rate_per_s() / theirs,
+                PONDER_AIM,
+            ));
         }
         if let Some(head) = &self.head {
-            aims.extend(head.cpu_percent.map(|percent| at_most("(k) CPU at the head, % of a core", percent, CPU_AIM_PERCENT)));
             aims.extend(
-                head.memory_peak_kib.map(|kib| at_most("(k) peak memory at the head, MiB", mebibytes(kib), MEMORY_AIM_MIB)),
+                head.cpu_percent.map(|percent| at_most("(k) CPU at the head, % of a core", percent, CPU_AIM_PERCENT)),
+            );
+            aims.extend(
+                head.memory_peak_kib
+                    .map(|kib| at_most("(k) peak memory at the head, MiB", mebibytes(kib), MEMORY_AIM_MIB)),
             );
         }
         if let Some(detected) = &self.detected {

@@ -130,18 +130,18 @@ fn calldata(transfers: &[Logged]) -> String {
 /// `decimals()`.
 fn token_code(decimals: u8) -> String {
     let code = [
-        "36602011605a57",             // calldatasize < 32: go to `decimals`
-        "6000",                       // offset = 0
-        "5b80358060a01c600052",       // loop: word at offset; its upper 12 bytes into memory
-        "73",                         // mask of an address …
+        "36602011605a57",       // calldatasize < 32: go to `decimals`
+        "6000",                 // offset = 0
+        "5b80358060a01c600052", // loop: word at offset; its upper 12 bytes into memory
+        "73",                   // mask of an address …
         "ffffffffffffffffffffffffffffffffffffffff",
-        "1633",                       // … applied to the word: receiver; caller: sender
+        "1633", // … applied to the word: receiver; caller: sender
         "7f",
         TRANSFER_TOPIC,
-        "60206000a3",                 // log it
-        "602001803611600957",         // offset += 32; while offset < calldatasize
+        "60206000a3",         // log it
+        "602001803611600957", // offset += 32; while offset < calldatasize
         "00",
-        "5b60",                       // decimals: return them
+        "5b60", // decimals: return them
         &format!("{decimals:02x}"),
         "60005260206000f3",
     ];

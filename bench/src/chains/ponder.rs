@@ -93,11 +93,10 @@ pub(crate) async fn index(
     };
     child.kill().await?;
     let pool = database.pool(1).await?;
-    let rows: Vec<Found> = sqlx::query_as(
-        r#"SELECT block_hash, transaction, log_index, lower("to"), value::text FROM bench.deposit"#,
-    )
-    .fetch_all(&pool)
-    .await?;
+    let rows: Vec<Found> =
+        sqlx::query_as(r#"SELECT block_hash, transaction, log_index, lower("to"), value::text FROM bench.deposit"#)
+            .fetch_all(&pool)
+            .await?;
     pool.close().await;
     server.drop_database(database).await?;
     Ok((indexed, rows.into_iter().collect()))
