@@ -20,7 +20,7 @@ mod verdict;
 mod world;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -51,6 +51,8 @@ const FIRST: u64 = 1;
 const WORKERS: usize = 4;
 /// Worlds in one database: where nothing is vacuumed, more become slow.
 const WORLDS_PER_DATABASE: u32 = 400;
+/// No world lasts as long.
+const LASTS_MAX: Duration = Duration::from_secs(150);
 /// Two watchers, what was dropped by a third and is on its way back, and the test itself.
 const CONNECTIONS: u32 = 4;
 
@@ -100,7 +102,8 @@ async fn work(next: impl Fn() -> Option<Seed>, failed: &AtomicBool) {
             let Some(seed) = next() else { break 'databases };
             let _announced = Announced(seed, failed);
             let mut world = World::new(seed, pool.clone(), last_report, is_traced).await;
-            world.live().await;
+            let ended = tokio::time::timeout(LASTS_MAX, world.live()).await;
+            assert!(ended.is_ok(), "it does not end");
             last_report = world.judge().await;
         }
         pool.close().await;

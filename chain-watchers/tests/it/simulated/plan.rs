@@ -123,7 +123,7 @@ impl Plan {
             token: Asset { id, symbol: "TOK".to_owned(), decimals: TOKEN_DECIMALS },
             traces,
             compare_every: Duration::from_millis([20, 200, 60_000][more.index(3)]),
-            forgets: plan.compares || more.chance(85),
+            forgets: plan.compares || plan.is_long || more.chance(85),
         });
         plan
     }

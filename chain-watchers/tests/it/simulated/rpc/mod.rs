@@ -30,6 +30,8 @@ pub(super) struct Wire {
     /// Of the watchers, which are noted to have asked.
     gates: Vec<Arc<Gate>>,
     traces: Traces,
+    /// Nodes ask to be asked less. Not where blocks are read in bulk: that waits for its turn as long as it takes.
+    refuses: bool,
     state: Mutex<State>,
 }
 
@@ -44,7 +46,7 @@ struct State {
 impl Wire {
     pub(super) fn new(seed: u64, plan: &Plan, nodes: Arc<Mutex<Nodes>>, gates: Vec<Arc<Gate>>) -> Self {
         let traces = plan.rpc.as_ref().map_or(Traces::None, |rpc| rpc.traces);
-        Self { seed, nodes, gates, traces, state: Mutex::default() }
+        Self { seed, nodes, gates, traces, refuses: !plan.is_long, state: Mutex::default() }
     }
 
     /// Where the decisions about this question come from.
@@ -74,8 +76,7 @@ impl Wire {
         }
         let mut answers: Vec<Value> = Vec::with_capacity(calls.len());
         for call in &calls {
-            let mut answerer =
-                Answerer { nodes: &mut nodes, node, faults, random: &mut random, traces: self.traces };
+            let mut answerer = Answerer { nodes: &mut nodes, node, faults, random: &mut random, traces: self.traces };
             let answer = match answerer.answer(call["method"].as_str().unwrap(), &call["params"]) {
                 Ok(result) => json!({"jsonrpc": "2.0", "id": call["id"], "result": result}),
                 Err((code, message)) => error(&call["id"], code, message),
@@ -113,6 +114,7 @@ impl Wire {
             0..5 => Reply::Close,
             5..8 => Reply::Cut,
             8 => Reply::Hang,
+            9 | 10 | 29 if !self.refuses => Reply::Close,
             9 => Reply::body(429, "text/plain", "slow down"),
             10 => Reply::TooMany,
             11..13 => Reply::body(500, "text/html", HTML),
