@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 use wopay_chain_watchers::{BalanceBlock, BalanceError, BalanceReader, WatcherConfig};
 use wopay_domain::{Asset, AssetId, ChainFamily, ChainName, ChainSpec};
-use wopay_testkit::{TokenKind, TokenProgram, surfpool};
+use wopay_testkit::{TokenKind, TokenProgram, eventually, surfpool};
 
 use crate::support::proxy::{BATCH, Instead, Proxy};
-use crate::support::{World, chain_name, fresh_address, native, token_asset};
+use crate::support::{SOON, World, chain_name, fresh_address, native, token_asset};
 
 fn behind(world: &World, urls: &[&str]) -> WatcherConfig {
     let mut config = world.config();
@@ -157,7 +157,9 @@ async fn a_solana_node_tells_the_present_of_both_token_programs_and_is_asked_aga
         let is_first = method == "getTokenAccountsByOwner" && lagged.fetch_add(1, Ordering::SeqCst) == 0;
         if is_first { error(-32016, "Minimum context slot has not been reached") } else { Instead::Nothing }
     });
-    let reader = BalanceReader::at(&config, BalanceBlock::Finalized).await.unwrap();
+    // The first slots of the network are made up, and no blocks.
+    let finalized = async || BalanceReader::at(&config, BalanceBlock::Finalized).await.ok();
+    let reader = eventually("a finalized block", SOON, finalized).await;
     let accounts: Vec<(&str, &AssetId)> = [&first, &second]
         .into_iter()
         .flat_map(|owner| [&sol, &old_id, &new_id].map(|asset| (owner.as_str(), asset)))
