@@ -52,7 +52,7 @@ const WORKERS: usize = 4;
 /// Worlds in one database: where nothing is vacuumed, more become slow.
 const WORLDS_PER_DATABASE: u32 = 400;
 /// No world lasts as long.
-const LASTS_MAX: Duration = Duration::from_secs(150);
+const LASTS_MAX: Duration = Duration::from_secs(300);
 /// Two watchers, what was dropped by a third and is on its way back, and the test itself.
 const CONNECTIONS: u32 = 4;
 
