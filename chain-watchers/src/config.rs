@@ -35,7 +35,7 @@ pub struct WatcherConfig {
     pub lookback: u32,
     /// Limits of the endpoints' clients, and how endpoints are compared.
     pub rpc_options: RpcOptions,
-    /// Above which amounts several endpoints must name the same hash for a deposit's block before it is confirmed.
+    /// Above which amounts several endpoints must show a deposit in the same block before it is confirmed.
     pub agreement: Option<Agreement>,
     /// What EVM chains differ in.
     pub evm: EvmOptions,
@@ -173,7 +173,7 @@ pub struct RpcOptions {
 /// Above which amounts one endpoint's word is not enough.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agreement {
-    /// So many endpoints must name the same hash, that of ours included. With fewer configured, deposits above the amounts
+    /// So many endpoints must show the same, the one in use included. With fewer configured, deposits above the amounts
     /// are never confirmed.
     pub providers: usize,
     /// Assets, each with the minor units above which its deposits need agreement.

@@ -44,7 +44,7 @@ pub use engine::odd::{OddError, Sighting, SightingKind, find_sighting, take_up};
 pub use engine::{AddedTokens, ChainWatcher, Progress};
 pub use publisher::{OutboxOptions, OutboxPublisher, OutboxSignal};
 pub use source::{
-    AddressReads, BlockData, BlockHeader, Candidate, ChainSource, Compared, Final, Head, Mention, Place, SourceError,
-    Transfer, Witnesses,
+    AddressReads, BlockData, BlockHeader, Candidate, ChainSource, Claims, Compared, Final, Head, Mention, Place,
+    SourceError, Transfer, Witnesses,
 };
 pub use status::{ChainHealth, ChainState, ChainStatus, EndpointHealth, EndpointState};

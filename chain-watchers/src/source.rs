@@ -124,14 +124,40 @@ pub trait AddressReads: Send + Sync {
     async fn moved(&self, mention: &Mention) -> Result<Vec<Candidate>, SourceError>;
 }
 
-/// What the endpoints of a chain say about a block's hash.
+/// What is said of a block, and is to be said by others too before it is believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// Transfers in it that took place.
+    pub transfers: Vec<Transfer>,
+    /// Addresses, and how much of the compared asset each holds in its state, or more; in minor units.
+    pub holdings: Vec<(String, u128)>,
+}
+
+impl Claims {
+    /// What is not so when these are the transfers that took place; whom they are from does not matter.
+    pub(crate) fn contradicted_by(&self, settled: &[Transfer]) -> Option<String> {
+        let is_there = |claimed: &&Transfer| {
+            settled.iter().any(|there| {
+                (&there.transaction, &there.leg, &there.to) == (&claimed.transaction, &claimed.leg, &claimed.to)
+                    && (&there.asset, there.minor) == (&claimed.asset, claimed.minor)
+            })
+        };
+        let missing = self.transfers.iter().find(|claimed| !is_there(claimed))?;
+        Some(format!(
+            "has no transfer of {} {} to {} in {}",
+            missing.minor, missing.asset, missing.to, missing.transaction
+        ))
+    }
+}
+
+/// What the endpoints of a chain say about a block.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Witnesses {
-    /// Endpoints, by host and port, that name the block's hash at its height.
+    /// Endpoints, by host and port, that name the block's hash at its height and say all that is claimed of it.
     pub same: Vec<String>,
-    /// Endpoints that name another hash: which.
+    /// Endpoints that name another hash, or say otherwise: what.
     pub other: Vec<String>,
-    /// Endpoints that name none: why.
+    /// Endpoints that say nothing: why.
     pub silent: Vec<String>,
 }
 
@@ -214,9 +240,11 @@ pub trait ChainSource: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Asks every endpoint which hash it has at that block's height. A source without endpoints has no witnesses.
-    async fn witnesses(&self, block: &BlockRef) -> Witnesses {
-        let _ = block;
+    /// Asks every endpoint for the hash at that block's height and for what is claimed of the block, until so many say the
+    /// same. Takes some seconds at most. A hash alone would say nothing: who invents a transfer can name the true one. A
+    /// source without endpoints has no witnesses.
+    async fn witnesses(&self, block: &BlockRef, claims: &Claims, enough: usize) -> Witnesses {
+        let _ = (block, claims, enough);
         Witnesses::default()
     }
 

@@ -112,7 +112,7 @@ pub struct ChainHealth {
     pub last_error: Option<String>,
     /// Every endpoint, in the order of the configuration. Empty for a source without any.
     pub endpoints: Vec<EndpointHealth>,
-    /// Deposits that are deep enough and wait until enough endpoints name the same hash for their blocks: what is missing.
+    /// Deposits that are deep enough and wait until enough endpoints show them in the same block: what is missing.
     pub held: Option<String>,
 }
 

@@ -52,7 +52,7 @@ pub(crate) struct ChainConfig {
     pub(crate) addresses_every_s: Option<u32>,
     /// With `mode = "addresses"`: so long after its payment was created an address is asked about. 30 without it.
     pub(crate) addresses_days: Option<u32>,
-    /// Above which amounts several endpoints must name the same hash for a deposit's block.
+    /// Above which amounts several endpoints must show a deposit in the same block.
     pub(crate) agreement: Option<AgreementConfig>,
     /// Calls that each endpoint may be asked in an hour.
     pub(crate) budget_per_hour: Option<NonZeroU64>,

@@ -126,7 +126,7 @@ impl ChainWatcher {
         }
         let is_complete = looked?;
         match waits_for {
-            Some(reason) => self.stands_waiting(cursor.height, newest, reason),
+            Some(reason) => self.stands_waiting(cursor.height, newest, &reason),
             None => self.stands_at(upto, newest, Some(head.newest.block.time)),
         }
         Ok(if is_complete { Step::Idle } else { Step::Again })

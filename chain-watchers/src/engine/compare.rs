@@ -31,6 +31,14 @@ const SEARCHED_BLOCKS_MAX: u64 = 120;
 /// Addresses with a surplus looked into at once.
 const SURPLUSES_MAX: usize = 100;
 
+/// How the leg of what a comparison found begins.
+const OF_BALANCE: &str = "balance/";
+
+/// Whether a comparison found it.
+pub(super) fn is_of_balance(leg: &DepositLeg) -> bool {
+    matches!(leg, DepositLeg::Trace(path) if path.starts_with(OF_BALANCE))
+}
+
 /// What the last comparison leaves for the next.
 #[derive(Debug, Default)]
 pub(super) struct Comparison {
@@ -202,7 +210,7 @@ fn appear(
             *explained = *held;
             transfers.push(Transfer {
                 transaction: header.block.hash.clone(),
-                leg: DepositLeg::Trace(format!("balance/{}", surplus.address)),
+                leg: DepositLeg::Trace(format!("{OF_BALANCE}{}", surplus.address)),
                 to: surplus.address.clone(),
                 from: None,
                 asset: asset.clone(),

@@ -215,7 +215,7 @@ pub(super) async fn newest_waiting(
 
 /// Confirms the seen deposits that are deep enough below `height` and not above `final_height`; money that no payment
 /// claims is deep enough with `confirmations_default`. Those above the amounts of
-/// `rule` only in the blocks whose hashes are `agreed`.
+/// `rule` only if they are `agreed`, each as [`agreement_store::identity`] says.
 pub(super) async fn confirm(
     conn: &mut PgConnection,
     chain: &ChainName,
@@ -233,7 +233,7 @@ pub(super) async fn confirm(
            AND o.block_number <= $2 - COALESCE(o.required_confirmations, $7) + 1
            AND o.block_number <= $3
            AND (
-               o.block_hash = ANY($6::text[])
+               concat_ws(' ', o.block_hash, o.tx_hash, o.leg, o.address, o.asset, o.amount_minor::text) = ANY($6::text[])
                OR NOT EXISTS (
                    SELECT 1
                    FROM unnest($4::text[], $5::text[]) AS large(asset, above)

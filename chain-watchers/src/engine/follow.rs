@@ -97,8 +97,9 @@ impl ChainWatcher {
                 return Err(self.too_deep(cursor, height).await?);
             }
         }
-        let reason = format!("the newest block that the node has is {height}, far below {}, the last processed", cursor.height);
-        self.stands_waiting(cursor.height, height, reason);
+        let reason =
+            format!("the newest block that the node has is {height}, far below {}, the last processed", cursor.height);
+        self.stands_waiting(cursor.height, height, &reason);
         Ok(Step::Idle)
     }
 
@@ -115,7 +116,7 @@ impl ChainWatcher {
             None => format!("no block above {} is listed", cursor.height),
         };
         let reason = format!("{what} though the head is {newest}, after {} looks", self.without_next);
-        self.stands_waiting(cursor.height, newest, reason);
+        self.stands_waiting(cursor.height, newest, &reason);
         Step::Idle
     }
 
@@ -138,7 +139,7 @@ impl ChainWatcher {
         }
         let applied = self.apply(cursor, &settled, head).await?;
         if let Applied::Waiting(reason) = applied {
-            self.stands_waiting(cursor.height, head.newest.block.number, reason);
+            self.stands_waiting(cursor.height, head.newest.block.number, &reason);
             return Ok(Step::Idle);
         }
         if let Applied::Done(reached) = applied {

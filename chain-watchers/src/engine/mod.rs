@@ -137,7 +137,8 @@ impl ChainWatcher {
     }
 
     /// A watcher whose source the caller makes, and makes anew when a token is added at run time: the configuration then
-    /// has that token as well. The configuration's endpoints are the maker's business.
+    /// has that token as well, and names it in `verified` once it was asked for its head with it. The configuration's
+    /// endpoints are the maker's business.
     ///
     /// # Errors
     /// When the source cannot be made.
@@ -318,7 +319,7 @@ impl ChainWatcher {
     }
 
     /// Notes where the watcher stands and that it cannot go on, for something that is no error: why, in full.
-    fn stands_waiting(&self, height: u64, head: u64, reason: String) {
+    fn stands_waiting(&self, height: u64, head: u64, reason: &str) {
         warn!(chain = %self.settings.chain, height, head, reason, "not going on");
         let behind = self.behind().map_or_else(String::new, |behind| format!("; {behind}"));
         self.stands(height, head, None, Some(format!("{reason}{behind}")));

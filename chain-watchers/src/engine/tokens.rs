@@ -78,7 +78,8 @@ impl Tokens {
         self.refused.retain(|refused| refused.at.elapsed() < REFUSED_PAUSE);
         let known = &self.config.chain.assets;
         let is_new = |token: &&Asset| {
-            known.iter().all(|known| known.id != token.id) && self.refused.iter().all(|refused| refused.token != **token)
+            known.iter().all(|known| known.id != token.id)
+                && self.refused.iter().all(|refused| refused.token != **token)
         };
         self.wanted.0.borrow().iter().filter(is_new).cloned().collect()
     }
@@ -136,7 +137,10 @@ impl ChainWatcher {
             Ok(source) => self.source = source,
             Err(refusal) => {
                 let reason = with_causes(&refusal);
-                return tokens.into_iter().for_each(|token| self.refuse(token, reason.clone()));
+                for token in tokens {
+                    self.refuse(token, reason.clone());
+                }
+                return;
             }
         }
         self.addresses.begin_anew();
@@ -192,11 +196,15 @@ impl ChainWatcher {
     pub(super) async fn misses_tokens(&self, conn: &mut PgConnection) -> Result<Option<String>, StoreError> {
         let noted = store::watched(conn, &self.settings.chain).await?;
         match self.missing_of(&noted) {
-            Some(token) => Ok(Some(match self.tokens.refused.iter().find(|refused| refused.token.id.as_str() == token) {
-                Some(refused) => format!("token {token}, which others watch, is refused: {}", refused.reason),
-                None => format!("waiting to be told of token {token}, which others watch"),
-            })),
+            Some(token) => Ok(Some(self.why_missing(token))),
             None => self.leaves_to_newer(conn).await,
+        }
+    }
+
+    fn why_missing(&self, token: &str) -> String {
+        match self.tokens.refused.iter().find(|refused| refused.token.id.as_str() == token) {
+            Some(refused) => format!("token {token}, which others watch, is refused: {}", refused.reason),
+            None => format!("waiting to be told of token {token}, which others watch"),
         }
     }
 

@@ -53,10 +53,6 @@ impl Node for Endpoint {
     async fn look_at_head(&self) -> Result<(), EvmError> {
         self.newest().await.map(|_| ())
     }
-
-    async fn hash_at(&self, height: u64) -> Result<Option<String>, EvmError> {
-        Ok(self.header_at(height).await?.map(|header| header.block.hash))
-    }
 }
 
 impl Endpoint {

@@ -40,14 +40,16 @@ use self::inspect::Expected;
 pub(crate) use self::report::report;
 use self::transfers::{Assets, find, parse_hash, settle};
 use crate::config::{ConfigError, EvmOptions, Finality, FinalityTag, Traces, WatcherConfig};
-use crate::pool::Pool;
+use crate::pool::{Pool, Testimony};
 use crate::source::{
-    BlockData, BlockHeader, Candidate, ChainSource, Compared, Final, Head, SourceError, Transfer, Witnesses,
+    BlockData, BlockHeader, Candidate, ChainSource, Claims, Compared, Final, Head, SourceError, Transfer, Witnesses,
 };
 use crate::status::EndpointHealth;
 
 /// Blocks after EIP-7708's fork in which balances are still compared.
 const FORK_MARGIN: u64 = 1024;
+/// An endpoint that is asked about a block reads it, its logs and its receipts one after the other.
+const TESTIFY_WITHIN: Duration = Duration::from_secs(4);
 /// While the head stands still.
 const ASK_FINAL_EVERY: Duration = Duration::from_secs(5);
 
@@ -131,6 +133,33 @@ impl EvmSource {
         let header = block.to_header().ok_or_else(|| endpoint.inconsistent("a block's time is out of range"))?;
         let candidates = find(endpoint, &self.assets, &block).await?;
         Ok(Some(BlockData { header, candidates }))
+    }
+
+    /// What an endpoint says of a block: it reads the block as if it were the one in use.
+    async fn testify(&self, endpoint: &Endpoint, block: &BlockRef, claims: &Claims) -> Result<Testimony, EvmError> {
+        let Some(header) = endpoint.header_at(block.number).await? else { return Ok(Testimony::NoBlock) };
+        if header.block.hash != block.hash {
+            return Ok(Testimony::Other(format!("has {}", header.block.hash)));
+        }
+        if !claims.transfers.is_empty() {
+            let Some(mut data) = self.read_block(endpoint, block.number).await? else { return Ok(Testimony::NoBlock) };
+            let is_claimed = |candidate: &Candidate| claims.transfers.iter().any(|claimed| claimed.to == candidate.to);
+            data.candidates.retain(|candidate| candidate.minor.is_some() && is_claimed(candidate));
+            let settled = self.read_settlement(endpoint, &[(block.clone(), data.candidates)]).await?.concat();
+            if let Some(contradiction) = claims.contradicted_by(&settled) {
+                return Ok(Testimony::Other(contradiction));
+            }
+        }
+        if !claims.holdings.is_empty() {
+            let addresses: Vec<String> = claims.holdings.iter().map(|(address, _)| address.clone()).collect();
+            let held = self.read_holdings(endpoint, std::slice::from_ref(block), &addresses).await?.concat();
+            for ((address, claimed), held) in claims.holdings.iter().zip(held) {
+                if held < *claimed {
+                    return Ok(Testimony::Other(format!("says that {address} holds {held}, less than {claimed}")));
+                }
+            }
+        }
+        Ok(Testimony::Same)
     }
 
     async fn read_settlement(
@@ -248,8 +277,8 @@ impl ChainSource for EvmSource {
         self.pool.health()
     }
 
-    async fn witnesses(&self, block: &BlockRef) -> Witnesses {
-        self.pool.witnesses(block).await
+    async fn witnesses(&self, block: &BlockRef, claims: &Claims, enough: usize) -> Witnesses {
+        self.pool.witnesses(TESTIFY_WITHIN, enough, |endpoint| self.testify(endpoint, block, claims)).await
     }
 
     fn compared(&self, height: u64) -> Option<Compared<'_>> {

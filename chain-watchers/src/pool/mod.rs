@@ -5,7 +5,7 @@
 //! of calls it takes, a budget of calls an hour, how fast it answers and how far its head is. Now and then all are asked
 //! for their heads at the same time ([`survey`]), which is how they are compared and how a failed one is found to be back.
 //! An endpoint is checked (chain id, tokens) before its first answer is believed, and again after every failure that may
-//! mean another node. Above an amount several must name the same hash for a block ([`witness`]).
+//! mean another node. Above an amount several must say the same of a deposit's block ([`witness`]).
 //!
 //! Absent: a choice among answers. One endpoint's answer is taken whole or not at all.
 
@@ -32,6 +32,7 @@ use wopay_domain::ChainName;
 
 pub(crate) use self::attempt::Attempt;
 pub(crate) use self::meter::{Meter, Outcome, Patience};
+pub(crate) use self::witness::Testimony;
 use crate::config::{RpcOptions, WatcherConfig};
 use crate::status::EndpointHealth;
 
@@ -59,9 +60,6 @@ pub(crate) trait Node: Send + Sync + 'static {
 
     /// Asks it for its newest block and notes that in its meter.
     async fn look_at_head(&self) -> Result<(), Self::Failure>;
-
-    /// The hash of its canonical block at that height, in canonical text form.
-    async fn hash_at(&self, height: u64) -> Result<Option<String>, Self::Failure>;
 }
 
 /// Why an endpoint gave no usable answer.

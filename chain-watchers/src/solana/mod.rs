@@ -24,6 +24,7 @@ mod types;
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
@@ -34,12 +35,15 @@ use self::node::{Expected, SolanaNode};
 pub(crate) use self::report::report;
 use self::transfers::{Assets, find, find_in};
 use crate::config::{ByAddress, ConfigError, WatcherConfig};
-use crate::pool::Pool;
+use crate::pool::{Pool, Testimony};
 use crate::source::{
-    AddressReads, BlockData, BlockHeader, Candidate, ChainSource, Final, Head, Mention, Place, SourceError, Transfer,
-    Witnesses,
+    AddressReads, BlockData, BlockHeader, Candidate, ChainSource, Claims, Final, Head, Mention, Place, SourceError,
+    Transfer, Witnesses,
 };
 use crate::status::EndpointHealth;
+
+/// An endpoint that is asked about a block reads all of it: megabytes.
+const TESTIFY_WITHIN: Duration = Duration::from_secs(8);
 
 /// One Solana cluster.
 pub(crate) struct SolanaSource {
@@ -91,6 +95,21 @@ impl SolanaSource {
 }
 
 impl SolanaSource {
+    /// What an endpoint says of a block: the block itself shows every transfer.
+    async fn testify(
+        &self,
+        node: &SolanaNode,
+        block: &BlockRef,
+        claims: &Claims,
+    ) -> Result<Testimony, error::SolanaError> {
+        let Some(data) = self.read_block(node, block.number).await? else { return Ok(Testimony::NoBlock) };
+        if data.header.block.hash != block.hash {
+            return Ok(Testimony::Other(format!("has {}", data.header.block.hash)));
+        }
+        let contradiction = claims.contradicted_by(&settled(&data.candidates));
+        Ok(contradiction.map_or(Testimony::Same, Testimony::Other))
+    }
+
     /// The token accounts of an owner whose mints are configured.
     async fn read_accounts(
         &self,
@@ -174,25 +193,29 @@ impl ChainSource for SolanaSource {
         self.pool.health()
     }
 
-    async fn witnesses(&self, block: &BlockRef) -> Witnesses {
-        self.pool.witnesses(block).await
+    async fn witnesses(&self, block: &BlockRef, claims: &Claims, enough: usize) -> Witnesses {
+        self.pool.witnesses(TESTIFY_WITHIN, enough, |node| self.testify(node, block, claims)).await
     }
 
-    /// The block itself says what took place.
     async fn settle(&self, _: &BlockRef, candidates: &[Candidate]) -> Result<Vec<Transfer>, SourceError> {
-        let transfers = candidates.iter().filter_map(|candidate| {
-            let Place::Settled(leg) = &candidate.place else { return None };
-            Some(Transfer {
-                transaction: candidate.transaction.clone(),
-                leg: leg.clone(),
-                to: candidate.to.clone(),
-                from: candidate.from.clone(),
-                asset: candidate.asset.clone(),
-                minor: candidate.minor?,
-            })
-        });
-        Ok(transfers.collect())
+        Ok(settled(candidates))
     }
+}
+
+/// What took place of these: the block itself says it.
+fn settled(candidates: &[Candidate]) -> Vec<Transfer> {
+    let transfers = candidates.iter().filter_map(|candidate| {
+        let Place::Settled(leg) = &candidate.place else { return None };
+        Some(Transfer {
+            transaction: candidate.transaction.clone(),
+            leg: leg.clone(),
+            to: candidate.to.clone(),
+            from: candidate.from.clone(),
+            asset: candidate.asset.clone(),
+            minor: candidate.minor?,
+        })
+    });
+    transfers.collect()
 }
 
 #[async_trait]

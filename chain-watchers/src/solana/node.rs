@@ -267,10 +267,6 @@ impl Node for SolanaNode {
         self.newest(slot).await.map(|_| ())
     }
 
-    async fn hash_at(&self, height: u64) -> Result<Option<String>, SolanaError> {
-        Ok(self.header(height).await?.map(|header| header.block.hash))
-    }
-
     async fn verify(&self) -> Result<(), SolanaError> {
         let wrong = |reason: String| SolanaError::Wrong { endpoint: self.label.clone(), reason };
         if let Some(expected) = &self.expected.genesis_hash {

@@ -22,7 +22,7 @@ fn config(world: &World, traces: Traces) -> WatcherConfig {
 }
 
 /// A payment of native money, as the read model shows it.
-async fn open(world: &World, wei: u128) -> (PaymentId, String) {
+pub(crate) async fn open(world: &World, wei: u128) -> (PaymentId, String) {
     let (id, address) = world.book.open(&native(), wei, 2, HOUR).await;
     sqlx::query(
         "INSERT INTO payments (id, merchant_id, order_id, amount, currency, blockchain, payment_address, expires_at,

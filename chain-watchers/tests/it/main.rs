@@ -10,6 +10,7 @@ mod contracts;
 mod deposits;
 mod eip7708;
 mod killed;
+mod lies;
 mod nodes;
 mod odd;
 mod outages;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use wopay_chain_watchers::{
-    BlockData, BlockHeader, Candidate, ChainSource, Compared, Final, Head, Place, SourceError, Transfer, Witnesses,
+    BlockData, BlockHeader, Candidate, ChainSource, Claims, Compared, Final, Head, Place, SourceError, Transfer,
+    Witnesses,
 };
 use wopay_domain::{AssetId, BlockRef, DepositLeg};
 
@@ -173,6 +174,20 @@ impl Nodes {
         Ok(addresses.iter().map(|address| self.chain.held(&block.hash, address, |_| true)).collect())
     }
 
+    /// Whether all that is claimed of a block is so. Of what contracts send only the balance tells.
+    fn say(&self, block: &Block, claims: &Claims) -> bool {
+        let is_there = |claimed: &Transfer| {
+            block.movements.iter().any(|movement| {
+                (&movement.transaction, &movement.leg, &movement.to)
+                    == (&claimed.transaction, &claimed.leg, &claimed.to)
+                    && u128::from(movement.minor) == claimed.minor
+                    && movement.succeeded
+            })
+        };
+        let held = |address: &str| self.chain.held(block.hash(), address, |_| true);
+        claims.transfers.iter().all(is_there) && claims.holdings.iter().all(|(address, minor)| held(address) >= *minor)
+    }
+
     fn settle(&mut self, block: &BlockRef, candidates: &[Candidate]) -> Result<Vec<Transfer>, SourceError> {
         // The node in use may not have the block any more, or never have had it.
         let is_canonical = at(self.view().0, block.number).is_some_and(|known| known.hash() == block.hash);
@@ -308,7 +323,7 @@ impl ChainSource for Simulated {
         Ok(Some(read))
     }
 
-    async fn witnesses(&self, block: &BlockRef) -> Witnesses {
+    async fn witnesses(&self, block: &BlockRef, claims: &Claims, _: usize) -> Witnesses {
         self.gate.pass().await;
         let mut nodes = self.nodes.lock().unwrap();
         let mut witnesses = Witnesses::default();
@@ -316,7 +331,7 @@ impl ChainSource for Simulated {
             let failing = nodes.faults.failing;
             let named = if nodes.random.chance(failing) { None } else { nodes.block_of(index, block.number) };
             match named {
-                Some(named) if named.hash() == block.hash => {
+                Some(named) if named.hash() == block.hash && nodes.say(&named, claims) => {
                     nodes.named.entry(block.hash.clone()).or_default().insert(index);
                     witnesses.same.push(index.to_string());
                 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod book;
 pub(crate) mod proxy;
+pub(crate) mod told;
 
 use std::time::Duration;
 
