@@ -149,7 +149,7 @@ impl Endpoint {
     pub(crate) async fn tagged_height(&self, tag: FinalityTag) -> Result<Option<u64>, EvmError> {
         match self.header(tag.as_str().into()).await {
             Ok(header) => Ok(header.map(|header| header.block.number)),
-            Err(error) if error.node_error().is_some() => {
+            Err(error) if error.is_answer() => {
                 tracing::warn!(endpoint = self.label(), tag = tag.as_str(), %error, "the node gives no block for the tag");
                 Ok(None)
             }
@@ -212,7 +212,7 @@ impl Endpoint {
         match all {
             Ok(Some(receipts)) if receipts.iter().all(|receipt| receipt.block_hash == block.hash) => Ok(receipts),
             Ok(_) => Err(self.inconsistent(format!("no receipts of block {}", hash_text(block.hash)))),
-            Err(error) if error.node_error().is_some() => {
+            Err(error) if error.is_answer() => {
                 let mut receipts = Vec::with_capacity(block.transactions.len());
                 for transaction in &block.transactions {
                     receipts.push(self.receipt(transaction.hash, block.hash).await?);

@@ -221,11 +221,17 @@ impl EvmError {
 
     /// Whether the node did not understand the call, as opposed to: could not answer it.
     pub(crate) fn is_invalid_request(&self) -> bool {
-        self.node_error().is_some_and(|error| matches!(error.code, -32600 | -32602) && self.pruned().is_none())
+        self.is_answer() && self.node_error().is_some_and(|error| matches!(error.code, -32600 | -32602))
     }
 
-    /// Whether the node answered with an error of its own.
-    pub(crate) fn node_error(&self) -> Option<&JsonRpcError> {
+    /// Whether the node answered, with an error of its own, what was asked: another question may get a better answer. Not
+    /// when it wants to be asked less, or has forgotten what the question is about.
+    pub(crate) fn is_answer(&self) -> bool {
+        self.node_error().is_some() && self.pruned().is_none() && !self.is_not_asked()
+    }
+
+    /// The node's own error, if it is that.
+    fn node_error(&self) -> Option<&JsonRpcError> {
         match self {
             Self::Call(error) => error.node_error(),
             Self::Pruned { said, .. } => said.as_ref().and_then(|said| said.node_error()),

@@ -2,9 +2,10 @@
 //!
 //! Many are read in one `eth_call` that makes no contract: its code is ours, runs where a constructor would, and returns
 //! the balance of each address that stands behind it. So it works where no helper contract is deployed, and one call
-//! answers for hundreds. A node that refuses it is asked for each balance.
+//! answers for hundreds. A node that refuses it, or answers with something else, is asked for each balance.
 
 use ethers::types::{Address, Bytes, U64, U256};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
 use wopay_domain::BlockRef;
 
@@ -52,11 +53,11 @@ impl EvmSource {
             .iter()
             .map(|block| Ok(json!({ "blockHash": parse_hash(endpoint, &block.hash)?, "requireCanonical": true })))
             .collect::<Result<Vec<_>, EvmError>>()?;
-        match self.read_at(endpoint, &by_hash, &addresses).await {
+        match self.read_at(endpoint, Pins::Hashes(&by_hash), &addresses).await {
             // A node that does not know EIP-1898: by number, with the hashes compared afterwards.
             Err(error) if error.is_invalid_request() => {
                 let by_number: Vec<Value> = blocks.iter().map(|block| json!(U64::from(block.number))).collect();
-                let holdings = self.read_at(endpoint, &by_number, &addresses).await?;
+                let holdings = self.read_at(endpoint, Pins::Numbers(&by_number), &addresses).await?;
                 for block in blocks {
                     let there = bare_block(endpoint, block.number).await?;
                     if there.map(|there| there.hash) != Some(parse_hash(endpoint, &block.hash)?) {
@@ -72,19 +73,23 @@ impl EvmSource {
     async fn read_at(
         &self,
         endpoint: &Endpoint,
-        pins: &[Value],
+        pins: Pins<'_>,
         addresses: &[Address],
     ) -> Result<Vec<Vec<u128>>, EvmError> {
-        let amounts = if addresses.len() <= FEW {
-            self.one_by_one(endpoint, pins, addresses).await?
-        } else {
-            match self.all_at_once(endpoint, pins, addresses).await {
-                Err(error) if error.node_error().is_some() && !error.is_invalid_request() => {
-                    tracing::debug!(%error, "asking for each balance");
-                    self.one_by_one(endpoint, pins, addresses).await?
-                }
-                result => result?,
+        let (Pins::Hashes(blocks) | Pins::Numbers(blocks)) = pins;
+        let at_once = match addresses.len() {
+            ..=FEW => Ok(None),
+            _ => self.all_at_once(endpoint, blocks, addresses).await,
+        };
+        let amounts = match at_once {
+            Ok(Some(amounts)) => amounts,
+            Ok(None) => self.one_by_one(endpoint, blocks, addresses).await?,
+            // By number, it is the kind of call that it does not know.
+            Err(error) if error.is_answer() && (pins.are_numbers() || !error.is_invalid_request()) => {
+                tracing::debug!(%error, "asking for each balance");
+                self.one_by_one(endpoint, blocks, addresses).await?
             }
+            Err(error) => return Err(error),
         };
         let counted = amounts.chunks(addresses.len().max(1)).map(|amounts| {
             let in_range =
@@ -105,28 +110,39 @@ impl EvmSource {
         batched(endpoint, &self.paces, self.concurrency, "eth_getBalance", &calls).await
     }
 
+    /// `None`: the node did not run the program.
     async fn all_at_once(
         &self,
         endpoint: &Endpoint,
         pins: &[Value],
         addresses: &[Address],
-    ) -> Result<Vec<U256>, EvmError> {
-        let mut amounts = Vec::with_capacity(pins.len().saturating_mul(addresses.len()));
-        for pin in pins {
-            for chunk in addresses.chunks(ADDRESSES_IN_CALL) {
-                let words: Bytes = endpoint.call("eth_call", json!([{ "data": program(chunk) }, pin])).await?;
-                if words.len() != chunk.len().saturating_mul(WORD) {
-                    return Err(endpoint.inconsistent(format!(
-                        "asked for {} balances, got {} bytes",
-                        chunk.len(),
-                        words.len()
-                    )));
-                }
-                amounts.extend(words.chunks(WORD).map(U256::from_big_endian));
-            }
-        }
-        Ok(amounts)
+    ) -> Result<Option<Vec<U256>>, EvmError> {
+        let calls = pins.iter().flat_map(|pin| addresses.chunks(ADDRESSES_IN_CALL).map(move |chunk| (pin, chunk)));
+        let reads: Vec<_> = calls.map(|(pin, chunk)| balances(endpoint, pin, chunk)).collect();
+        let read: Vec<Option<Vec<U256>>> = stream::iter(reads).buffered(self.concurrency).try_collect().await?;
+        let read: Option<Vec<Vec<U256>>> = read.into_iter().collect();
+        Ok(read.map(|amounts| amounts.concat()))
     }
+}
+
+/// How the blocks are named.
+#[derive(Clone, Copy)]
+enum Pins<'a> {
+    Hashes(&'a [Value]),
+    Numbers(&'a [Value]),
+}
+
+impl Pins<'_> {
+    const fn are_numbers(self) -> bool {
+        matches!(self, Self::Numbers(_))
+    }
+}
+
+/// `None`: what it answers is not as many balances.
+async fn balances(endpoint: &Endpoint, pin: &Value, chunk: &[Address]) -> Result<Option<Vec<U256>>, EvmError> {
+    let words: Bytes = endpoint.call("eth_call", json!([{ "data": program(chunk) }, pin])).await?;
+    let is_whole = words.len() == chunk.len().saturating_mul(WORD);
+    Ok(is_whole.then(|| words.chunks(WORD).map(U256::from_big_endian).collect()))
 }
 
 fn program(addresses: &[Address]) -> Bytes {

@@ -1,5 +1,8 @@
 //! Native money that arrives from contracts: by traces, or by balances where there are none.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -22,7 +25,7 @@ fn config(world: &World, traces: Traces) -> WatcherConfig {
 }
 
 /// A payment of native money, as the read model shows it.
-pub(crate) async fn open(world: &World, wei: u128) -> (PaymentId, String) {
+async fn open(world: &World, wei: u128) -> (PaymentId, String) {
     let (id, address) = world.book.open(&native(), wei, 2, HOUR).await;
     sqlx::query(
         "INSERT INTO payments (id, merchant_id, order_id, amount, currency, blockchain, payment_address, expires_at,
@@ -312,4 +315,68 @@ async fn a_trace_given_twice_is_answered_elsewhere() {
         let state = world.book.until_status(payment, PaymentStatus::Completed).await;
         assert_eq!(legs(&state), [("0".to_owned(), 5)]);
     }
+}
+
+#[tokio::test]
+async fn a_node_that_knows_no_call_without_a_receiver_is_asked_for_each_balance() {
+    let error = |code: i32, message: &str| json!({"error": {"code": code, "message": message}});
+    let nothing = json!({"result": "0x"});
+    for instead in [error(-32602, "missing field `to`"), error(-32600, "missing to"), nothing] {
+        let world = World::new().await;
+        let proxy = Proxy::new(&world.anvil.url).await;
+        let mut config = config(&world, Traces::None);
+        config.rpc = vec![proxy.url.parse().unwrap()];
+        proxy.script(move |method, params, _| match method {
+            "eth_call" if params[0]["to"].is_null() => Instead::Json(instead.clone()),
+            _ => Instead::Nothing,
+        });
+        let batch = world.anvil.deploy_contract(Contract::Batch).await;
+        let (payment, address) = open(&world, 100).await;
+        for _ in 0..9 {
+            open(&world, 1_000).await;
+        }
+        let _watching = world.watch_with(&config);
+        world.caught_up().await;
+        let inside = Call::batch(&batch, &world.usdt.address, &[], &[(&address, 100)]);
+        world.anvil.transact(&world.anvil.accounts[1], &inside).await;
+        world.book.until(payment, "the surplus", |payment| !payment.deposits.is_empty()).await;
+    }
+}
+
+#[tokio::test]
+async fn who_wants_to_be_asked_less_is_not_asked_for_each_balance() {
+    let world = World::new().await;
+    let proxy = Proxy::new(&world.anvil.url).await;
+    let mut config = config(&world, Traces::None);
+    config.rpc = vec![proxy.url.parse().unwrap()];
+    let (refused, refusing) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(true)));
+    let (counted, still) = (Arc::clone(&refused), Arc::clone(&refusing));
+    let asked: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+    let asked_one_by_one = Arc::clone(&asked);
+    proxy.script(move |method, params, _| match method {
+        "eth_call" if params[0]["to"].is_null() && still.load(Ordering::SeqCst) => {
+            counted.fetch_add(1, Ordering::SeqCst);
+            Instead::Json(json!({"error": {"code": -32602, "message": "rate limit of your plan is reached"}}))
+        }
+        "eth_getBalance" => {
+            asked_one_by_one.lock().unwrap().insert(params[0].as_str().unwrap().to_owned());
+            Instead::Nothing
+        }
+        _ => Instead::Nothing,
+    });
+    let batch = world.anvil.deploy_contract(Contract::Batch).await;
+    let (payment, address) = open(&world, 100).await;
+    for _ in 0..9 {
+        open(&world, 1_000).await;
+    }
+    let inside = Call::batch(&batch, &world.usdt.address, &[], &[(&address, 100)]);
+    world.anvil.transact(&world.anvil.accounts[1], &inside).await;
+    let _watching = world.watch_with(&config);
+    eventually("refused often", SOON, async || (refused.load(Ordering::SeqCst) >= 3).then_some(())).await;
+    refusing.store(false, Ordering::SeqCst);
+    // The next comparison is of the next block.
+    world.anvil.mine(1).await;
+    world.book.until(payment, "the surplus", |payment| !payment.deposits.is_empty()).await;
+    let asked = asked.lock().unwrap().clone();
+    assert!(asked.iter().all(|one| *one == address), "the one that came is looked for in the blocks: {asked:?}");
 }
