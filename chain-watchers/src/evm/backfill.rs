@@ -135,7 +135,7 @@ fn next_window(window: u64, read: &[BlockData], was_stopped: bool) -> u64 {
     fitting.min(wanted).clamp(WINDOW_MIN, WINDOW_MAX)
 }
 
-/// What was read in order, before the endpoint wanted to be asked no more.
+/// What was read in order, before the endpoint wanted to be asked no more (or could not trace a block).
 struct Begun<T> {
     read: Vec<T>,
     stopped: Option<EvmError>,
@@ -148,14 +148,16 @@ struct BegunLogs {
     stopped: Option<EvmError>,
 }
 
-/// What comes before the first call that the endpoint did not take. All other failures are failures of the whole.
+/// What comes before the first call that the endpoint did not take, or the first block that it cannot trace. All other failures are failures of the whole.
 async fn in_order<T>(results: impl Stream<Item = Result<T, EvmError>>) -> Result<Begun<T>, EvmError> {
     let mut results = pin!(results);
     let mut read = Vec::new();
     while let Some(result) = results.next().await {
         match result {
             Ok(item) => read.push(item),
-            Err(failure) if failure.is_not_asked() => return Ok(Begun { read, stopped: Some(failure) }),
+            Err(failure) if failure.is_not_asked() || matches!(failure, EvmError::Untraced { .. }) => {
+                return Ok(Begun { read, stopped: Some(failure) });
+            }
             Err(failure) => return Err(failure),
         }
     }

@@ -203,6 +203,13 @@ pub(crate) enum EvmError {
         #[source]
         said: Option<Box<CallError>>,
     },
+    /// The endpoint cannot show what happens inside a block, which is too much for it.
+    #[error("no traces of block {block}")]
+    Untraced {
+        block: u64,
+        #[source]
+        failure: Box<EvmError>,
+    },
     /// The endpoint belongs to another chain, or a token is not what the configuration says.
     #[error("{endpoint}: {reason}")]
     Wrong { endpoint: String, reason: String },
@@ -235,7 +242,7 @@ impl EvmError {
         match self {
             Self::Call(error) => error.node_error(),
             Self::Pruned { said, .. } => said.as_ref().and_then(|said| said.node_error()),
-            Self::Inconsistent { .. } | Self::Wrong { .. } => None,
+            Self::Inconsistent { .. } | Self::Untraced { .. } | Self::Wrong { .. } => None,
         }
     }
 }
@@ -244,14 +251,14 @@ impl Failure for EvmError {
     fn mismatch(&self) -> Option<&str> {
         match self {
             Self::Wrong { reason, .. } => Some(reason),
-            Self::Call(_) | Self::Inconsistent { .. } | Self::Pruned { .. } => None,
+            Self::Call(_) | Self::Inconsistent { .. } | Self::Pruned { .. } | Self::Untraced { .. } => None,
         }
     }
 
     fn is_not_asked(&self) -> bool {
         match self {
             Self::Call(error) => error.is_not_asked(),
-            Self::Inconsistent { .. } | Self::Pruned { .. } | Self::Wrong { .. } => false,
+            Self::Inconsistent { .. } | Self::Pruned { .. } | Self::Untraced { .. } | Self::Wrong { .. } => false,
         }
     }
 }

@@ -22,6 +22,7 @@ mod standing;
 mod traces;
 mod transfers;
 mod types;
+mod untraced;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -39,6 +40,7 @@ use self::error::EvmError;
 use self::inspect::Expected;
 pub(crate) use self::report::report;
 use self::transfers::{Assets, find, parse_hash, settle};
+use self::untraced::{Round, Untraced};
 use crate::config::{ConfigError, EvmOptions, Finality, FinalityTag, Traces, WatcherConfig};
 use crate::pool::{Pool, Testimony};
 use crate::source::{
@@ -61,6 +63,7 @@ pub(crate) struct EvmSource {
     options: EvmOptions,
     concurrency: usize,
     paces: Paces,
+    untraced: Untraced,
     finality: Finality,
     last_final: Mutex<Option<LastFinal>>,
 }
@@ -94,6 +97,7 @@ impl EvmSource {
             options: config.evm,
             concurrency: config.rpc_options.concurrency.max(1),
             paces: Paces::default(),
+            untraced: Untraced::new(config.chain.name.clone()),
             finality: config.finality,
             last_final: Mutex::new(None),
         })
@@ -125,14 +129,36 @@ impl EvmSource {
     }
 
     async fn read_block(&self, endpoint: &Endpoint, height: u64) -> Result<Option<BlockData>, EvmError> {
+        self.read_block_of(&self.assets, endpoint, height).await
+    }
+
+    async fn read_block_of(
+        &self,
+        assets: &Assets,
+        endpoint: &Endpoint,
+        height: u64,
+    ) -> Result<Option<BlockData>, EvmError> {
         let block = match self.assets.native_value(height) {
             Some(_) => endpoint.block_at(height).await?,
             None => backfill::bare_block(endpoint, height).await?,
         };
         let Some(block) = block else { return Ok(None) };
         let header = block.to_header().ok_or_else(|| endpoint.inconsistent("a block's time is out of range"))?;
-        let candidates = find(endpoint, &self.assets, &block).await?;
+        let candidates = find(endpoint, assets, &block).await?;
         Ok(Some(BlockData { header, candidates }))
+    }
+
+    /// The block without what contracts send in it.
+    async fn untraced_block(&self, height: u64) -> Result<Option<BlockData>, SourceError> {
+        let assets = self.assets.without_traces();
+        let mut attempt = self.pool.attempt();
+        loop {
+            let endpoint = attempt.next().await?;
+            match self.read_block_of(&assets, endpoint, height).await {
+                Ok(block) => return Ok(block),
+                Err(failure) => attempt.failed(endpoint, failure).await,
+            }
+        }
     }
 
     /// What an endpoint says of a block: it reads the block as if it were the one in use.
@@ -144,7 +170,7 @@ impl EvmSource {
         if !claims.transfers.is_empty() {
             let Some(mut data) = self.read_block(endpoint, block.number).await? else { return Ok(Testimony::NoBlock) };
             let is_claimed = |candidate: &Candidate| claims.transfers.iter().any(|claimed| claimed.to == candidate.to);
-            data.candidates.retain(|candidate| candidate.minor.is_some() && is_claimed(candidate));
+            data.candidates.retain(is_claimed);
             let settled = self.read_settlement(endpoint, &[(block.clone(), data.candidates)]).await?.concat();
             if let Some(contradiction) = claims.contradicted_by(&settled) {
                 return Ok(Testimony::Other(contradiction));
@@ -233,11 +259,19 @@ impl ChainSource for EvmSource {
 
     async fn block(&self, height: u64) -> Result<Option<BlockData>, SourceError> {
         let mut attempt = self.pool.attempt();
+        let mut round = Round::default();
         loop {
-            let endpoint = attempt.next().await?;
+            let endpoint = match attempt.next().await {
+                Ok(endpoint) => endpoint,
+                Err(_) if self.untraced.give_up(height, &round) => return self.untraced_block(height).await,
+                Err(exhausted) => return Err(exhausted),
+            };
             match self.read_block(endpoint, height).await {
                 Ok(block) => return Ok(block),
-                Err(failure) => attempt.failed(endpoint, failure).await,
+                Err(failure) => {
+                    round.note(&failure);
+                    attempt.failed(endpoint, failure).await;
+                }
             }
         }
     }
@@ -285,7 +319,7 @@ impl ChainSource for EvmSource {
         let asset = self.assets.native()?;
         // For some blocks after the fork: what came just before it may not have been looked for yet.
         let is_logged = self.options.eip7708_block.is_some_and(|from| height >= from.saturating_add(FORK_MARGIN));
-        let wanted = self.options.traces == Traces::None && !is_logged;
+        let wanted = (self.options.traces == Traces::None || self.untraced.is_compared(height)) && !is_logged;
         wanted.then_some(Compared { asset, every: self.options.balances_every })
     }
 
@@ -294,7 +328,12 @@ impl ChainSource for EvmSource {
         loop {
             let endpoint = attempt.next().await?;
             match self.read_holdings(endpoint, blocks, addresses).await {
-                Ok(holdings) => return Ok(holdings),
+                Ok(holdings) => {
+                    if let Some(last) = blocks.last() {
+                        self.untraced.note_compared(last.number);
+                    }
+                    return Ok(holdings);
+                }
                 Err(failure) => attempt.failed(endpoint, failure).await,
             }
         }

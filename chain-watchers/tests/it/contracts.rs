@@ -25,7 +25,7 @@ fn config(world: &World, traces: Traces) -> WatcherConfig {
 }
 
 /// A payment of native money, as the read model shows it.
-async fn open(world: &World, wei: u128) -> (PaymentId, String) {
+pub(crate) async fn open(world: &World, wei: u128) -> (PaymentId, String) {
     let (id, address) = world.book.open(&native(), wei, 2, HOUR).await;
     sqlx::query(
         "INSERT INTO payments (id, merchant_id, order_id, amount, currency, blockchain, payment_address, expires_at,
@@ -379,4 +379,51 @@ async fn who_wants_to_be_asked_less_is_not_asked_for_each_balance() {
     world.book.until(payment, "the surplus", |payment| !payment.deposits.is_empty()).await;
     let asked = asked.lock().unwrap().clone();
     assert!(asked.iter().all(|one| *one == address), "the one that came is looked for in the blocks: {asked:?}");
+}
+
+#[tokio::test]
+async fn a_block_that_cannot_be_traced_is_compared_and_holds_nothing_up() {
+    let failing: [(Traces, &str, fn(Value) -> Value); 3] = [
+        (Traces::Debug, "debug_traceBlockByHash", |_| json!({"result": "0".repeat(3 << 20)})),
+        (Traces::Parity, "trace_block", |_| json!({"error": {"code": -32000, "message": "execution timeout"}})),
+        (Traces::Debug, "debug_traceBlockByHash", |mut answer| {
+            let hash = answer["result"][0]["txHash"].take();
+            answer["result"][0] = json!({"txHash": hash, "error": "tracing was cancelled: timed out"});
+            answer
+        }),
+    ];
+    for (traces, method, instead) in failing {
+        let world = World::new().await;
+        let proxy = Proxy::new(&world.anvil.url).await;
+        let mut config = config(&world, traces);
+        config.rpc = vec![proxy.url.parse().unwrap()];
+        config.rpc_options.response_bytes_max = 2 << 20;
+        let batch = world.anvil.deploy_contract(Contract::Batch).await;
+        let (payment, address) = open(&world, 1_000).await;
+        let watching = world.watch_with(&config);
+        world.caught_up().await;
+        proxy.script(
+            move |called, _, answer| {
+                if called == method { Instead::Json(instead(answer)) } else { Instead::Nothing }
+            },
+        );
+        let payer = world.anvil.accounts[1].clone();
+        let inside = Call::batch(&batch, &world.usdt.address, &[], &[(&address, 100)]);
+        let untraced = world.anvil.transact(&payer, &inside).await;
+        let state = world.book.until(payment, "by its balance", |payment| !payment.deposits.is_empty()).await;
+        assert_eq!(legs(&state), [(format!("balance/{address}"), 100)]);
+        assert!(live(&state).iter().all(|(key, ..)| key.transaction == untraced.block_hash));
+
+        // The next one is traced again, and the comparison that goes on counts nothing twice.
+        proxy.honest();
+        let traced = world.anvil.transact(&payer, &inside).await;
+        world.book.until(payment, "by its trace", |payment| live(payment).len() == 2).await;
+        world.anvil.mine(3).await;
+        world.caught_up().await;
+        world.outbox_empty().await;
+        let state = world.book.payment(payment);
+        assert_eq!(live(&state).iter().map(|(_, minor, _)| minor).sum::<u128>(), 200, "{:?}", live(&state));
+        assert!(live(&state).iter().any(|(key, ..)| key.transaction == traced.hash));
+        watching.stop().await;
+    }
 }

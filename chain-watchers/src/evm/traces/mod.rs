@@ -7,6 +7,7 @@
 
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,7 +18,7 @@ use serde_json::value::RawValue;
 use wopay_domain::{AssetId, DepositLeg};
 
 use super::endpoint::Endpoint;
-use super::error::EvmError;
+use super::error::{CallError, EvmError};
 use super::types::{NodeBlock, address_text, hash_text, minor};
 use crate::config::Traces;
 use crate::source::{Candidate, Place};
@@ -32,28 +33,11 @@ struct Traced {
     /// Older nodes leave it out.
     #[serde(default)]
     tx_hash: Option<H256>,
+    /// Read by [`walk`].
     #[serde(default)]
-    result: Option<Frame>,
-    #[serde(default)]
-    error: Option<String>,
-}
-
-/// A call as the `callTracer` shows it. Calls inside stay unread text until their turn comes: they may lie a thousand deep,
-/// which is more than a parser that calls itself can take.
-#[derive(Debug, Serialize, Deserialize)]
-struct Frame {
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(default)]
-    from: Option<Address>,
-    #[serde(default)]
-    to: Option<Address>,
-    #[serde(default)]
-    value: Option<U256>,
+    result: Option<Box<RawValue>>,
     #[serde(default)]
     error: Option<String>,
-    #[serde(default)]
-    calls: Vec<Box<RawValue>>,
 }
 
 /// A call as `trace_block` shows it.
@@ -121,9 +105,10 @@ pub(crate) async fn inside(
     }
     let inner = match traces {
         Traces::None => return Ok(Vec::new()),
-        Traces::Debug => by_debug(endpoint, block).await?,
-        Traces::Parity => by_parity(endpoint, block).await?,
+        Traces::Debug => by_debug(endpoint, block).await,
+        Traces::Parity => by_parity(endpoint, block).await,
     };
+    let inner = inner.map_err(|failure| if is_beyond(&failure) { untraced(block, failure) } else { failure })?;
     let candidates = inner.into_iter().map(|(transaction, inner)| Candidate {
         transaction: hash_text(transaction),
         place: Place::Settled(DepositLeg::Trace(inner.path)),
@@ -133,6 +118,23 @@ pub(crate) async fn inside(
         minor: minor(inner.value),
     });
     Ok(candidates.collect())
+}
+
+/// Whether it is the block that the endpoint cannot trace, as opposed to: tracing.
+fn is_beyond(failure: &EvmError) -> bool {
+    match failure {
+        EvmError::Call(CallError::TooLarge { .. } | CallError::Status { status: 504 | 524, .. }) => true,
+        EvmError::Call(CallError::Transport { source, .. }) => source.is_timeout(),
+        EvmError::Call(CallError::Node { said, .. }) => {
+            let is_unknown = matches!(said.code, -32601 | -32600 | -32602 | -32004) || said.message.contains("method");
+            failure.is_answer() && !is_unknown
+        }
+        _ => false,
+    }
+}
+
+fn untraced(block: &NodeBlock, failure: EvmError) -> EvmError {
+    EvmError::Untraced { block: block.number.as_u64(), failure: Box::new(failure) }
 }
 
 async fn by_debug(endpoint: &Endpoint, block: &NodeBlock) -> Result<Vec<(H256, Inner)>, EvmError> {
@@ -154,11 +156,13 @@ async fn by_debug(endpoint: &Endpoint, block: &NodeBlock) -> Result<Vec<(H256, I
     let mut found = Vec::new();
     for (traced, hash) in traced.into_iter().zip(hashes) {
         let Some(frame) = traced.result else {
-            let error = endpoint.clean(&traced.error.unwrap_or_default());
-            return Err(endpoint.inconsistent(format!("cannot trace transaction {}: {error}", hash_text(hash))));
+            let error = traced.error.as_deref().map(|error| endpoint.clean(error)).unwrap_or_default();
+            let failure = endpoint.inconsistent(format!("it does not trace transaction {}: {error}", hash_text(hash)));
+            return Err(if error.is_empty() { failure } else { untraced(block, failure) });
         };
         let odd = |error: serde_json::Error| endpoint.clean(&error.to_string());
-        let inner = below(frame).map_err(|error| endpoint.inconsistent(format!("an odd trace: {}", odd(error))))?;
+        let inner = walk::below(frame.get());
+        let inner = inner.map_err(|error| endpoint.inconsistent(format!("an odd trace: {}", odd(error))))?;
         found.extend(inner.into_iter().map(|inner| (hash, inner)));
     }
     Ok(found)
@@ -197,30 +201,6 @@ fn not_all(endpoint: &Endpoint, block: &NodeBlock) -> EvmError {
     endpoint.inconsistent(format!("it traces not all transactions of block {}", hash_text(block.hash)))
 }
 
-/// What moves below a transaction's own call.
-fn below(top: Frame) -> Result<Vec<Inner>, serde_json::Error> {
-    let mut found = Vec::new();
-    // The next one to look at lies on top.
-    let mut waiting = vec![(String::new(), top)];
-    while let Some((path, frame)) = waiting.pop() {
-        if frame.error.is_some() {
-            continue;
-        }
-        if !path.is_empty() && moves_money(&frame.kind) {
-            found.extend(inner(path.clone(), frame.from, frame.to, frame.value));
-        }
-        for (index, call) in frame.calls.iter().enumerate().rev() {
-            let path = if path.is_empty() { index.to_string() } else { format!("{path}.{index}") };
-            waiting.push((path, serde_json::from_str(call.get())?));
-        }
-    }
-    Ok(found)
-}
-
-fn moves_money(kind: &str) -> bool {
-    matches!(kind, "CALL" | "CREATE" | "CREATE2" | "SELFDESTRUCT")
-}
-
 /// What moves below the transactions' own calls. A call that failed says so; those below it do not.
 fn standing(traces: &[Trace]) -> Vec<(H256, Inner)> {
     let mut failed: HashMap<H256, Vec<&[u32]>> = HashMap::new();
@@ -228,10 +208,19 @@ fn standing(traces: &[Trace]) -> Vec<(H256, Inner)> {
         let Some(transaction) = trace.transaction_hash else { continue };
         failed.entry(transaction).or_default().push(&trace.trace_address);
     }
+    for paths in failed.values_mut() {
+        // What lies below another one is left out: then the last one that is not above an address is the only one that it
+        // may lie below.
+        paths.sort_unstable();
+        paths.dedup_by(|lower, upper| lower.starts_with(upper));
+    }
     let moved = traces.iter().filter_map(|trace| {
         let transaction = trace.transaction_hash?;
         let address = trace.trace_address.as_slice();
-        let undone = failed.get(&transaction).is_some_and(|failed| failed.iter().any(|path| address.starts_with(path)));
+        let undone = failed.get(&transaction).is_some_and(|failed| {
+            let not_above = failed.partition_point(|path| *path <= address);
+            failed.get(..not_above).and_then(<[_]>::last).is_some_and(|path| address.starts_with(path))
+        });
         if address.is_empty() || undone {
             return None;
         }

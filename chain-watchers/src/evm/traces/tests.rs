@@ -20,8 +20,11 @@ fn frame(kind: &str, to: u8, value: u64, error: Option<&str>, calls: &[Value]) -
 }
 
 fn read(frame: &Value) -> Vec<(String, u8, u64)> {
-    let frame: Frame = serde_json::from_str(&frame.to_string()).unwrap();
-    below(frame).unwrap().into_iter().map(|inner| (inner.path, inner.to.0[0], inner.value.as_u64())).collect()
+    walk::below(&frame.to_string())
+        .unwrap()
+        .into_iter()
+        .map(|inner| (inner.path, inner.to.0[0], inner.value.as_u64()))
+        .collect()
 }
 
 fn found(path: &str, to: u8, value: u64) -> (String, u8, u64) {
@@ -62,9 +65,45 @@ fn calls_may_lie_as_deep_as_the_machine_allows() {
         deep = format!(r#"{{"type":"CALL","from":"{0:#x}","to":"{0:#x}","value":"0x0","calls":[{deep}]}}"#, address(9));
     }
     let traced: Traced = serde_json::from_str(&format!(r#"{{"result":{deep}}}"#)).unwrap();
-    let inner = below(traced.result.unwrap()).unwrap();
+    let inner = walk::below(traced.result.unwrap().get()).unwrap();
     assert_eq!(inner.len(), 1);
     assert_eq!(inner[0].path.split('.').count(), 1023);
+}
+
+#[test]
+fn fields_come_in_any_order_and_large_ones_are_passed_over() {
+    let (one, other) = (address(1), address(2));
+    let text = format!(
+        r#" {{ "calls" : [ {{"calls":[{{"value":"0x7","to":"{other:#x}","from":"{one:#x}","type":"CALL"}}],
+        "output":"0x{0}","error":"reverted \"calls\":[","type":"CALL"}} , {{"logs":[{{"topics":[]}}],"gas":1,"value":"0x5",
+        "error":null,"calls":null,"to":"{other:#x}","from":"{one:#x}","type":"CALL"}}], "type":"CALL" }}"#,
+        "00".repeat(100_000)
+    );
+    let inner = walk::below(&text).unwrap();
+    assert_eq!(inner, [Inner { path: "1".to_owned(), from: Some(one), to: other, value: U256::from(5) }]);
+    for odd in [r#"{"calls":[5],"type":"CALL"}"#, r#"{"to":"x"}"#, "[]", "{}", r#"{"calls":[{}],"type":"CALL"}"#] {
+        assert!(walk::below(odd).is_err(), "{odd}");
+    }
+}
+
+#[test]
+fn deep_and_large_traces_are_read_in_one_pass() {
+    // Level by level this would be read a thousand times: thirty gigabytes.
+    let data = format!("0x{}", "00".repeat(15_000));
+    let mut deep = String::new();
+    for _ in 0..1000 {
+        deep.push_str(&format!(r#"{{"input":"{data}","calls":["#));
+    }
+    for _ in 0..1000 {
+        deep.push_str(&format!(
+            r#"],"type":"CALL","from":"{0:#x}","to":"{1:#x}","value":"0x1"}}"#,
+            address(1),
+            address(2)
+        ));
+    }
+    let inner = walk::below(&deep).unwrap();
+    assert_eq!(inner.len(), 999);
+    assert!(inner.windows(2).all(|pair| pair[1].path.starts_with(&pair[0].path)));
 }
 
 #[test]
@@ -84,6 +123,8 @@ fn traces_below_a_failed_one_are_undone_though_they_do_not_say_so() {
         trace(&[], "call", 2, None),
         trace(&[0], "call", 3, Some("Reverted")),
         trace(&[0, 1], "call", 4, None),
+        trace(&[0, 1, 2], "call", 4, Some("Reverted")),
+        trace(&[0, 3], "call", 4, None),
         trace(&[1], "call", 5, None),
         trace(&[10, 0], "call", 7, None),
         reward,

@@ -60,6 +60,11 @@ impl Assets {
         Self { native, tokens, contracts, contracts_and_native, native_logged_from, traces }
     }
 
+    /// The same where contracts are not looked into.
+    pub(crate) fn without_traces(&self) -> Self {
+        Self { traces: Traces::None, ..self.clone() }
+    }
+
     /// The native coin, if it is accepted.
     pub(crate) fn native(&self) -> Option<&AssetId> {
         self.native.as_ref()
