@@ -207,8 +207,12 @@ impl Endpoint {
 
     /// All receipts of a block, in one call or, where the node does not know it, one by one.
     pub(crate) async fn receipts(&self, block: &NodeBlock) -> Result<Vec<NodeReceipt>, EvmError> {
-        let all: Result<Option<Vec<NodeReceipt>>, _> =
+        let mut all: Result<Option<Vec<NodeReceipt>>, _> =
             self.call("eth_getBlockReceipts", json!([{"blockHash": block.hash}])).await;
+        // Some nodes know a block's hash as text only.
+        if all.as_ref().is_err_and(EvmError::is_invalid_request) {
+            all = self.call("eth_getBlockReceipts", json!([block.hash])).await;
+        }
         match all {
             Ok(Some(receipts)) if receipts.iter().all(|receipt| receipt.block_hash == block.hash) => Ok(receipts),
             Ok(_) => Err(self.inconsistent(format!("no receipts of block {}", hash_text(block.hash)))),

@@ -205,9 +205,16 @@ async fn missing_logs_are_noticed_by_the_bloom_filter() {
 
 #[tokio::test]
 async fn missing_logs_are_noticed_without_block_receipts_and_answered_elsewhere() {
+    for alone in [true, false] {
+        missing_logs_are_noticed_without_block_receipts(alone).await;
+    }
+}
+
+async fn missing_logs_are_noticed_without_block_receipts(alone: bool) {
     let world = World::new().await;
     let proxy = Proxy::new(&world.anvil.url).await;
-    let _watching = world.watch_with(&behind(&world, &[&proxy.url, &world.anvil.url]));
+    let urls = [proxy.url.as_str(), world.anvil.url.as_str()];
+    let watching = world.watch_with(&behind(&world, if alone { &urls[..1] } else { &urls }));
     world.caught_up().await;
     proxy.script(|method, params, answer| match method {
         "eth_getBlockReceipts" => {
@@ -217,8 +224,15 @@ async fn missing_logs_are_noticed_without_block_receipts_and_answered_elsewhere(
     });
     let (payment, address) = world.payment(10, 1).await;
     world.pay(&address, 10).await;
+    if alone {
+        let lies = |health: &wopay_chain_watchers::ChainHealth| {
+            health.last_error.as_ref().is_some_and(|error| error.contains("no token transfers"))
+        };
+        watching.until("the lie noticed", lies).await;
+        assert!(proxy.calls().iter().any(|method| method == "eth_getTransactionReceipt"));
+        proxy.honest();
+    }
     world.book.until_status(payment, PaymentStatus::Completed).await;
-    assert!(proxy.calls().iter().any(|method| method == "eth_getTransactionReceipt"));
 }
 
 #[tokio::test]
@@ -370,4 +384,67 @@ async fn a_transaction_given_twice_is_answered_elsewhere() {
     world.anvil.send_native(&world.anvil.accounts[1], &address, 500).await;
     let state = world.book.until_status(payment, PaymentStatus::Completed).await;
     assert_eq!(live(&state).len(), 1);
+}
+
+/// Every filter shows everything, as on a chain whose blocks are full; the receipts need not bear it out.
+fn full_filters(method: &str, answer: &mut Value) {
+    if method == "eth_getBlockByNumber"
+        && let Some(filter) = answer.pointer_mut("/result/logsBloom")
+    {
+        *filter = json!(format!("0x{}", "ff".repeat(256)));
+    }
+}
+
+#[tokio::test]
+async fn no_logs_at_two_endpoints_are_no_logs_whatever_the_filter_shows() {
+    let world = World::new().await;
+    let (one, other) = (Proxy::new(&world.anvil.url).await, Proxy::new(&world.anvil.url).await);
+    for proxy in [&one, &other] {
+        proxy.script(|method, _, mut answer| {
+            full_filters(method, &mut answer);
+            Instead::Json(answer)
+        });
+    }
+    let (payment, address) = world.payment(5, 1).await;
+    let _watching = world.watch_with(&behind(&world, &[&one.url, &other.url]));
+    world.anvil.send_native(&world.anvil.accounts[1], &fresh_address(), 5).await;
+    world.caught_up().await;
+    let count = |name: &str| [&one, &other].iter().flat_map(|proxy| proxy.calls()).filter(|it| it == name).count();
+    assert_eq!(count("eth_getBlockReceipts"), 0);
+    // What only the other one has is not missed.
+    one.script(|method, _, mut answer| {
+        full_filters(method, &mut answer);
+        if method == "eth_getLogs" {
+            answer["result"] = json!([]);
+        }
+        Instead::Json(answer)
+    });
+    world.pay(&address, 5).await;
+    world.book.until_status(payment, PaymentStatus::Completed).await;
+}
+
+#[tokio::test]
+async fn a_node_that_wants_a_blocks_hash_as_text_gets_it_so() {
+    let world = World::new().await;
+    let proxy = Proxy::new(&world.anvil.url).await;
+    proxy.script(|method, params, mut answer| {
+        match method {
+            "eth_getLogs" => answer["result"] = json!([]),
+            "eth_getBlockReceipts" if params[0].is_object() => {
+                answer = json!({"error": {"code": -32602, "message": "invalid argument 0: expected a string"}});
+            }
+            _ => return Instead::Nothing,
+        }
+        Instead::Json(answer)
+    });
+    let (payment, address) = world.payment(5, 1).await;
+    world.pay(&address, 5).await;
+    let watching = world.watch_with(&behind(&world, &[&proxy.url]));
+    let lies = |health: &wopay_chain_watchers::ChainHealth| {
+        health.last_error.as_ref().is_some_and(|error| error.contains("no token transfers"))
+    };
+    watching.until("the lie noticed", lies).await;
+    assert!(!proxy.calls().iter().any(|method| method == "eth_getTransactionReceipt"));
+    proxy.honest();
+    world.book.until_status(payment, PaymentStatus::Completed).await;
 }
