@@ -104,7 +104,9 @@ impl Open {
             "to" => self.to = reader.value()?,
             "value" => self.value = reader.value()?,
             "error" => self.has_failed = reader.value::<Option<IgnoredAny>>()?.is_some(),
-            _ => drop(reader.value::<IgnoredAny>()?),
+            _ => {
+                let _passed_over: IgnoredAny = reader.value()?;
+            }
         }
         Ok(())
     }
