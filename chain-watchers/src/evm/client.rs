@@ -206,13 +206,13 @@ impl RpcClient {
             // Whatever the body says.
             _ if answer.is_refusal() => Err(self.status_error(method, &answer)),
             // Some nodes send their errors with a status of 4xx or 5xx.
-            Ok(Response { error: Some(source), .. }) => Err(self.node_error(method, source)),
+            Ok(Response { error: Some(source), .. }) => Err(self.node_error(method, &source)),
             _ if !answer.status.is_success() => Err(self.status_error(method, &answer)),
             Ok(Response { id: named, result, .. }) if named.is_some_and(|named| named.get() == id.to_string()) => {
                 self.read_result(method, result)
             }
             Ok(_) => Err(CallError::Misaddressed { endpoint: self.endpoint.clone(), method: method.to_owned() }),
-            Err(source) => Err(self.not_json_rpc(method, answer.content_type, source)),
+            Err(source) => Err(self.not_json_rpc(method, answer.content_type, &source)),
         }
     }
 
@@ -256,19 +256,19 @@ impl RpcClient {
         if !answer.body.trim_ascii_start().starts_with(b"[") {
             return Err(match serde_json::from_slice(&answer.body) {
                 _ if answer.is_refusal() => self.status_error(method, &answer),
-                Ok(Response { error: Some(source), .. }) => self.node_error(method, source),
+                Ok(Response { error: Some(source), .. }) => self.node_error(method, &source),
                 _ if !answer.status.is_success() => self.status_error(method, &answer),
                 Ok(_) => CallError::Unanswered { endpoint: self.endpoint.clone(), method: method.to_owned() },
-                Err(source) => self.not_json_rpc(method, answer.content_type, source),
+                Err(source) => self.not_json_rpc(method, answer.content_type, &source),
             });
         }
         let responses: Vec<Numbered<'_>> = serde_json::from_slice(&answer.body)
-            .map_err(|source| self.not_json_rpc(method, answer.content_type.clone(), source))?;
+            .map_err(|source| self.not_json_rpc(method, answer.content_type.clone(), &source))?;
         // They come in any order.
         let mut by_id: HashMap<u64, Numbered<'_>> =
             responses.into_iter().map(|response| (response.id, response)).collect();
         let results = requests.iter().map(|request| match by_id.remove(&request.id) {
-            Some(Numbered { error: Some(source), .. }) => Ok(Err(self.node_error(method, source))),
+            Some(Numbered { error: Some(source), .. }) => Ok(Err(self.node_error(method, &source))),
             Some(Numbered { result, .. }) => Ok(self.read_result(method, result)),
             None => Err(CallError::Unanswered { endpoint: self.endpoint.clone(), method: method.to_owned() }),
         });
@@ -326,7 +326,7 @@ impl RpcClient {
         serde::de::Error::custom(self.clean(&error.to_string()))
     }
 
-    fn node_error(&self, method: &str, error: JsonRpcError) -> CallError {
+    fn node_error(&self, method: &str, error: &JsonRpcError) -> CallError {
         let said = JsonRpcError { code: error.code, message: self.clean(&error.message), data: None };
         CallError::Node { endpoint: self.endpoint.clone(), method: method.to_owned(), said }
     }
@@ -345,9 +345,9 @@ impl RpcClient {
         }
     }
 
-    fn not_json_rpc(&self, method: &str, content_type: String, source: serde_json::Error) -> CallError {
+    fn not_json_rpc(&self, method: &str, content_type: String, source: &serde_json::Error) -> CallError {
         let (endpoint, method) = (self.endpoint.clone(), method.to_owned());
-        CallError::NotJsonRpc { endpoint, method, content_type, source: self.clean_error(&source) }
+        CallError::NotJsonRpc { endpoint, method, content_type, source: self.clean_error(source) }
     }
 
     fn count(&self, method: &str, error: Option<&CallError>, begun: Instant) {
