@@ -39,7 +39,9 @@ mod status;
 
 pub use balances::{Balance, BalanceBlock, BalanceBlockError, BalanceError, BalanceReader};
 pub use check::{ChainReport, EndpointReport, TokenReport, check};
-pub use config::{Agreement, ByAddress, ConfigError, EvmOptions, Finality, FinalityTag, RpcOptions, Traces, WatcherConfig};
+pub use config::{
+    Agreement, ByAddress, ConfigError, EvmOptions, Finality, FinalityTag, RpcOptions, Traces, WatcherConfig,
+};
 pub use engine::odd::{OddError, Sighting, SightingKind, find_sighting, take_up};
 pub use engine::{AddedTokens, ChainWatcher, Progress};
 pub use publisher::{OutboxOptions, OutboxPublisher, OutboxSignal};

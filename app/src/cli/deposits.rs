@@ -158,7 +158,9 @@ async fn assign(
         });
         match is_of_its_asset {
             true => bail!("the deposit is held by payment {holder}: it can only be assigned to that one, or refunded"),
-            false => bail!("the deposit is held by payment {holder}, which asks for another asset: it can only be refunded"),
+            false => {
+                bail!("the deposit is held by payment {holder}, which asks for another asset: it can only be refunded")
+            }
         }
     }
     let assign = AssignUnmatched { payment_id: payment, reason: reason.to_owned(), at };
@@ -381,7 +383,8 @@ fn list_json(shown: &[OddDeposit], has_more: bool, sums: &[DustSum], as_of_posit
             })
         })
         .collect();
-    json!({ "deposits": deposits, "has_more": has_more, "in_no_book": sums, "as_of_position": as_of_position }).to_string()
+    json!({ "deposits": deposits, "has_more": has_more, "in_no_book": sums, "as_of_position": as_of_position })
+        .to_string()
 }
 
 fn assigned(deposit: &DepositKey, payment: &PaymentState, json: bool) -> String {

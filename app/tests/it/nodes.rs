@@ -3,7 +3,9 @@
 use std::io::Write as _;
 
 use serde_json::{Value, json};
-use wopay_testkit::{AnvilOptions, HttpReceiver, Instead, Mining, RpcProxy, TokenKind, anvil, eventually, http_receiver};
+use wopay_testkit::{
+    AnvilOptions, HttpReceiver, Instead, Mining, RpcProxy, TokenKind, anvil, eventually, http_receiver,
+};
 
 use crate::shop::{CONFIRMATIONS, PATIENCE, Shop, id_and_address};
 
@@ -66,17 +68,16 @@ async fn says(shop: &Shop, chain: &str, texts: &[&str]) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_node_is_named_and_other_chains_go_on() {
     let mut shop = Shop::open(Mining::OnDemand).await;
-    let node = async |chain_id| anvil(AnvilOptions { mining: Mining::OnDemand, chain_id, ..AnvilOptions::default() }).await;
+    let node =
+        async |chain_id| anvil(AnvilOptions { mining: Mining::OnDemand, chain_id, ..AnvilOptions::default() }).await;
     let (other, old) = (node(41).await, node(43).await);
     let token = other.deploy_token(TokenKind::Silent, "USDT", 6).await;
     old.mine(100).await;
     let page: HttpReceiver = http_receiver().await;
     page.answer_always(wopay_testkit::Answer::ok().header("content-type", "text/html").body("<html>One moment</html>"));
     let pruned = pruned(&old.url).await;
-    let other_decimals = format!(
-        "[[chains.decimals.tokens]]\nsymbol = \"USDT\"\ncontract = \"{}\"\ndecimals = 18\n",
-        token.address
-    );
+    let other_decimals =
+        format!("[[chains.decimals.tokens]]\nsymbol = \"USDT\"\ncontract = \"{}\"\ndecimals = 18\n", token.address);
     shop.gateway.kill();
     shop.configure(&[
         table("identity", 56, &other.url, ""),

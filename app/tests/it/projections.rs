@@ -14,8 +14,14 @@ const MODELS: usize = 6;
 /// Every read model's rows as text, in a fixed order.
 pub(crate) async fn rows(pool: &sqlx::PgPool) -> Vec<String> {
     let mut rows = Vec::new();
-    let tables =
-        ["merchants", "payments", "blockchain_transactions", "unmatched_deposits", "account_balances", "ledger_postings"];
+    let tables = [
+        "merchants",
+        "payments",
+        "blockchain_transactions",
+        "unmatched_deposits",
+        "account_balances",
+        "ledger_postings",
+    ];
     for table in tables {
         let sql = format!("SELECT '{table} ' || t::text FROM {table} AS t ORDER BY 1");
         rows.extend(sqlx::query_scalar::<_, String>(&sql).fetch_all(pool).await.unwrap());

@@ -519,14 +519,14 @@ impl World {
             .fetch_all(&self.database.pool)
             .await
             .unwrap();
-        let cluster = self.cluster.lock().unwrap();
         let mut last = BTreeMap::new();
         for body in &bodies {
             let report = &body["report"];
             let stage = report["stage"].to_string();
             if stage.contains("confirmed") {
                 let slot = report["block"]["number"].as_u64().unwrap();
-                let hash = cluster.blocks.get(&slot).map(|block| block.header.block.hash.as_str());
+                let blocks = &self.cluster.lock().unwrap().blocks;
+                let hash = blocks.get(&slot).map(|block| block.header.block.hash.as_str());
                 assert_eq!(report["block"]["hash"].as_str(), hash, "confirmed and not final: {report}");
             }
             last.insert(report["deposit"].to_string(), stage);

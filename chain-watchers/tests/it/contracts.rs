@@ -383,7 +383,8 @@ async fn who_wants_to_be_asked_less_is_not_asked_for_each_balance() {
 
 #[tokio::test]
 async fn a_block_that_cannot_be_traced_is_compared_and_holds_nothing_up() {
-    let failing: [(Traces, &str, fn(Value) -> Value); 3] = [
+    type Change = fn(Value) -> Value;
+    let failing: [(Traces, &str, Change); 3] = [
         (Traces::Debug, "debug_traceBlockByHash", |_| json!({"result": "0".repeat(3 << 20)})),
         (Traces::Parity, "trace_block", |_| json!({"error": {"code": -32000, "message": "execution timeout"}})),
         (Traces::Debug, "debug_traceBlockByHash", |mut answer| {

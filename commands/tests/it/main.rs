@@ -14,5 +14,5 @@ mod merchants;
 mod order;
 mod outages;
 mod support;
-mod versions;
 mod unmatched;
+mod versions;

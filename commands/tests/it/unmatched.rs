@@ -41,12 +41,11 @@ fn assign(payment_id: PaymentId) -> AssignUnmatched {
 
 /// Posted debits less credits by kind of account; every event balances.
 async fn books(pool: &PgPool) -> BTreeMap<String, i128> {
-    let rows: Vec<(String, String, String, String)> = sqlx::query_as(
-        "SELECT aggregate_type, event_type, event_version, payload::text FROM events ORDER BY position",
-    )
-    .fetch_all(pool)
-    .await
-    .unwrap();
+    let rows: Vec<(String, String, String, String)> =
+        sqlx::query_as("SELECT aggregate_type, event_type, event_version, payload::text FROM events ORDER BY position")
+            .fetch_all(pool)
+            .await
+            .unwrap();
     let mut books = BTreeMap::new();
     for (aggregate, event, version, payload) in rows {
         let lines = postings(&decode(&aggregate, &event, &version, 1, &payload).unwrap());
@@ -153,7 +152,10 @@ async fn a_payment_that_cannot_take_it_leaves_it_where_it_was() {
     };
     assert_eq!(ledger.unmatched_deposit(id).await.unwrap().unwrap().outcome, None);
     let refund = RefundUnmatched {
-        transaction: "0xback".to_owned(), network_fee: None, reason: "nobody's".to_owned(), at: now(),
+        transaction: "0xback".to_owned(),
+        network_fee: None,
+        reason: "nobody's".to_owned(),
+        at: now(),
     };
     ledger.refund_unmatched(id, refund, &metadata()).await.unwrap();
     assert_eq!(books(&database.pool).await, sums(&[]));
@@ -173,7 +175,10 @@ async fn an_assignment_and_a_refund_at_once_are_one_of_the_two() {
     observe(&ledger, &confirmed(1)).await;
     let id = DepositId::of(&confirmed(1).deposit);
     let refund = RefundUnmatched {
-        transaction: "0xback".to_owned(), network_fee: None, reason: "nobody's".to_owned(), at: now(),
+        transaction: "0xback".to_owned(),
+        network_fee: None,
+        reason: "nobody's".to_owned(),
+        at: now(),
     };
     let metadata = metadata();
     let (assigned, refunded) = tokio::join!(
@@ -181,7 +186,8 @@ async fn an_assignment_and_a_refund_at_once_are_one_of_the_two() {
         ledger.refund_unmatched(id, refund, &metadata),
     );
     assert!(assigned.is_ok() != refunded.is_ok(), "{assigned:?} and {refunded:?}");
-    let payable = if assigned.is_ok() { sums(&[(chain().as_str(), 100_000_000), ("payable", -100_000_000)]) } else { sums(&[]) };
+    let payable =
+        if assigned.is_ok() { sums(&[(chain().as_str(), 100_000_000), ("payable", -100_000_000)]) } else { sums(&[]) };
     assert_eq!(books(&database.pool).await, payable);
     ledger.shutdown().await;
 }

@@ -163,9 +163,8 @@ pub async fn list(
     );
     let rows_max = i64::from(limit).saturating_add(1);
     sources::push(&mut query, filter, after, rows_max);
-    query.push(
-        ") AS odd LEFT JOIN assets ON assets.asset = odd.asset ORDER BY odd.block_time DESC, odd.id DESC LIMIT ",
-    );
+    query
+        .push(") AS odd LEFT JOIN assets ON assets.asset = odd.asset ORDER BY odd.block_time DESC, odd.id DESC LIMIT ");
     query.push_bind(rows_max).push(") AS odd ON true ORDER BY odd.block_time DESC, odd.id DESC");
     // Planned anew each time: a plan for any limit reads whole tables.
     let rows = query.build().persistent(false).fetch_all(pool).await?;

@@ -108,12 +108,7 @@ const BRANCHES: [Branch; 11] = [
 ];
 
 /// Pushes the rows that `filter` lets through, after `after`, `limit` and no more of each branch, in any order.
-pub(super) fn push(
-    query: &mut QueryBuilder<'_, Postgres>,
-    filter: &DepositFilter,
-    after: Option<&Cursor>,
-    limit: i64,
-) {
+pub(super) fn push(query: &mut QueryBuilder<'_, Postgres>, filter: &DepositFilter, after: Option<&Cursor>, limit: i64) {
     let mut between = "(";
     for branch in &BRANCHES {
         if filter.states.is_empty() || filter.states.contains(&branch.state) {

@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 
 use sqlx::PgConnection;
-use wopay_domain::payment::PaymentEvent;
 use wopay_domain::Timestamp;
+use wopay_domain::payment::PaymentEvent;
 
 use super::apply::leg;
 use super::fold::Identity;

@@ -6,10 +6,10 @@ use proptest::test_runner::{Config, TestRunner};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use wopay_domain::{DepositId, Money, PaymentId};
 use wopay_domain::merchant::{MerchantCommand, MerchantPolicy, RegisterMerchant};
 use wopay_domain::payment::{DepositStage, PaymentCommand};
 use wopay_domain::{ApiKeyId, SecretRef};
+use wopay_domain::{DepositId, Money, PaymentId};
 use wopay_eventbus::{Bus, Follower};
 use wopay_projections::{Checked, Found, ReadModel, TableCheck, check, rebuild};
 
@@ -90,7 +90,8 @@ async fn a_tampered_row_of_each_table_is_found() {
     let mut ledger = TestLedger::new().await;
     register(&mut ledger);
     trade(&mut ledger, 0..10);
-    let stray = report((99, 0), 1, Money::new(5, asset().id), block(5, 0), DepositStage::Confirmed { confirmations: 12 });
+    let stray =
+        report((99, 0), 1, Money::new(5, asset().id), block(5, 0), DepositStage::Confirmed { confirmations: 12 });
     ledger.book.deposit(DepositId::of(&stray.deposit), unmatched(stray)).unwrap();
     ledger.project().await;
     let clean = checked(&ledger.pool).await;

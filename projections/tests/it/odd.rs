@@ -7,7 +7,7 @@ use wopay_domain::{DepositId, Money, PaymentId, Timestamp};
 use wopay_projections::deposits::{Decision, DepositFilter, DepositState, OddDeposit, dust, list};
 use wopay_projections::{Cursor, MinorTotal};
 
-use crate::support::{TestLedger, assign_stray, asset, at, block, create, merchant_id, report, tell, unmatched};
+use crate::support::{TestLedger, asset, assign_stray, at, block, create, merchant_id, report, tell, unmatched};
 
 const CONFIRMED: DepositStage = DepositStage::Confirmed { confirmations: 12 };
 
@@ -59,9 +59,16 @@ async fn each_deposit_is_listed_once_in_its_state_and_dust_is_summed() {
     assert_eq!(all.as_of_position, 5);
     let states: Vec<_> = all.items.iter().map(|deposit| (deposit.state.as_str(), deposit.amount)).collect();
     let total = MinorTotal::from;
-    assert_eq!(states, [
-        ("held", total(1_000)), ("unmatched", total(500)), ("unknown_token", total(9)), ("dust", total(4)), ("dust", total(3)),
-    ]);
+    assert_eq!(
+        states,
+        [
+            ("held", total(1_000)),
+            ("unmatched", total(500)),
+            ("unknown_token", total(9)),
+            ("dust", total(4)),
+            ("dust", total(3)),
+        ]
+    );
     assert_eq!(all.items[0].hold_reason.as_deref(), Some("late"));
     assert_eq!(all.items[1].id, DepositId::of(&all.items[1].deposit.parse().unwrap()).as_uuid());
     assert_eq!(all.items[3].id, DepositId::of(&all.items[3].deposit.parse().unwrap()).as_uuid());
@@ -95,7 +102,10 @@ async fn a_decision_moves_a_deposit_to_its_state_with_its_reason() {
     ledger.book.payment(id, PaymentCommand::AssignDeposit(Box::new(assign))).unwrap();
     let stray = report((2, 0), 1, Money::new(500, asset().id), block(8, 0), CONFIRMED).deposit;
     let refund = RefundUnmatched {
-        transaction: "0xback".to_owned(), network_fee: None, reason: "nobody's".to_owned(), at: at(91),
+        transaction: "0xback".to_owned(),
+        network_fee: None,
+        reason: "nobody's".to_owned(),
+        at: at(91),
     };
     ledger.book.deposit(DepositId::of(&stray), UnmatchedDepositCommand::Refund(Box::new(refund))).unwrap();
     ledger.project().await;
@@ -135,11 +145,13 @@ async fn an_assignment_is_under_way_until_the_payment_has_it() {
 async fn a_decision_and_the_orphaning_after_it_are_both_seen() {
     let mut ledger = odd_world().await;
     let payment_id = PaymentId::from_uuid(Uuid::from_u128(1));
-    let orphaned = |transaction, block| {
-        report((transaction, 0), 2, Money::new(500, asset().id), block, DepositStage::Orphaned)
-    };
+    let orphaned =
+        |transaction, block| report((transaction, 0), 2, Money::new(500, asset().id), block, DepositStage::Orphaned);
     let refund = RefundUnmatched {
-        transaction: "0xback".to_owned(), network_fee: None, reason: "nobody's".to_owned(), at: at(91),
+        transaction: "0xback".to_owned(),
+        network_fee: None,
+        reason: "nobody's".to_owned(),
+        at: at(91),
     };
     let stray = orphaned(2, block(8, 0));
     let id = DepositId::of(&stray.deposit);

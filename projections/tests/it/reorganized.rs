@@ -65,7 +65,11 @@ fn in_every_order(
         let mut taken = [0, 0];
         for is_other in order {
             let step = taken[usize::from(is_other)];
-            if is_other { other(ledger, number, winner, step) } else { lose(ledger, number, loser, step) }
+            if is_other {
+                other(ledger, number, winner, step)
+            } else {
+                lose(ledger, number, loser, step)
+            }
             taken[usize::from(is_other)] += 1;
         }
         pairs.push([loser, winner]);

@@ -153,7 +153,8 @@ async fn rows_that_were_of_deposits_alone_are_made_again() {
     assert_projected(&ledger.pool, &ledger.book).await;
     rebuild_models(&ledger.pool, &NoProfiles, &outdated, |_| {}).await.unwrap();
     // The orphaned deposit comes again, as another payment's.
-    let again = report((3, 0), 9, Money::new(1_000_000, asset().id), block(6, 1), DepositStage::Seen { confirmations: 1 });
+    let again =
+        report((3, 0), 9, Money::new(1_000_000, asset().id), block(6, 1), DepositStage::Seen { confirmations: 1 });
     ledger.book.payment(id(1), PaymentCommand::ObserveDeposit(Box::new(again))).unwrap();
     ledger.project().await;
     assert_projected(&ledger.pool, &ledger.book).await;

@@ -93,7 +93,8 @@ impl World {
         let mut endpoints = Vec::new();
         if plan.rpc.is_some() {
             let wire = Arc::new(Wire::new(seed, &plan, Arc::clone(&nodes), gates.clone()));
-            for index in 0..nodes.lock().unwrap().nodes.len() {
+            let count = nodes.lock().unwrap().nodes.len();
+            for index in 0..count {
                 endpoints.push(Endpoint::new(index, Arc::clone(&wire)).await);
             }
         }

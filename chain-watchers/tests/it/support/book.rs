@@ -9,9 +9,7 @@ use serde_json::json;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use wopay_domain::deposit::{
-    self, ObserveUnmatched, UnmatchedDeposit, UnmatchedDepositCommand, UnmatchedDepositState,
-};
+use wopay_domain::deposit::{self, ObserveUnmatched, UnmatchedDeposit, UnmatchedDepositCommand, UnmatchedDepositState};
 use wopay_domain::payment::{
     CreatePayment, DepositReport, DepositState, LateDeposits, Payment, PaymentCommand, PaymentEvent, PaymentPolicy,
     PaymentState, PaymentStatus, PaymentTerms, decide, evolve,

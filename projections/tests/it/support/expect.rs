@@ -120,9 +120,9 @@ async fn listed(pool: &PgPool, filter: DepositFilter) -> Vec<Odd> {
         }
     }
     assert!(items.is_sorted_by_key(|it| std::cmp::Reverse((it.block_time, it.id))));
-    let odd = items.iter().map(|it| {
-        (it.deposit.clone(), it.state.as_str(), it.decision.map(deposits::Decision::as_str), it.payment_id)
-    });
+    let odd = items
+        .iter()
+        .map(|it| (it.deposit.clone(), it.state.as_str(), it.decision.map(deposits::Decision::as_str), it.payment_id));
     let mut odd: Vec<Odd> = odd.collect();
     odd.sort();
     odd

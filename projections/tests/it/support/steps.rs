@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use uuid::Uuid;
-use wopay_domain::merchant::{MerchantCommand, MerchantPolicy, RegisterMerchant};
 use wopay_domain::deposit::{AssignUnmatched, ObserveUnmatched, RefundUnmatched, UnmatchedDepositCommand};
+use wopay_domain::merchant::{MerchantCommand, MerchantPolicy, RegisterMerchant};
 use wopay_domain::payment::{
     AssignDeposit, CompleteRefund, DepositStage, LateDeposits, PaymentCommand, RefundHeldDeposit, RequestRefund,
     UnmatchedMoney,
@@ -22,20 +22,62 @@ const SHARED_LEG: u32 = 77;
 /// Something that happens. What the rules refuse does not happen.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
-    Open { payment: u8, wide: bool, hold_late: bool },
-    Deposit { payment: u8, deposit: u8, block: u8, fork: u8, stage: u8, revision: u8 },
-    Expire { payment: u8 },
-    Cancel { payment: u8 },
-    Refund { payment: u8, refund: u8, act: RefundAct },
+    Open {
+        payment: u8,
+        wide: bool,
+        hold_late: bool,
+    },
+    Deposit {
+        payment: u8,
+        deposit: u8,
+        block: u8,
+        fork: u8,
+        stage: u8,
+        revision: u8,
+    },
+    Expire {
+        payment: u8,
+    },
+    Cancel {
+        payment: u8,
+    },
+    Refund {
+        payment: u8,
+        refund: u8,
+        act: RefundAct,
+    },
     /// An operator decides about a deposit of a payment.
-    Decide { payment: u8, deposit: u8, back: bool },
+    Decide {
+        payment: u8,
+        deposit: u8,
+        back: bool,
+    },
     /// Money that no payment claims: reported, and decided about. `stage` as of a deposit, 3 assigned, 4 sent back.
-    Unmatched { deposit: u8, block: u8, stage: u8, revision: u8, payment: u8 },
-    IssueKey { merchant: u8, key: u8 },
-    RevokeKey { merchant: u8, key: u8 },
-    Webhook { merchant: u8, url: Option<u8> },
-    Suspend { merchant: u8 },
-    Reinstate { merchant: u8 },
+    Unmatched {
+        deposit: u8,
+        block: u8,
+        stage: u8,
+        revision: u8,
+        payment: u8,
+    },
+    IssueKey {
+        merchant: u8,
+        key: u8,
+    },
+    RevokeKey {
+        merchant: u8,
+        key: u8,
+    },
+    Webhook {
+        merchant: u8,
+        url: Option<u8>,
+    },
+    Suspend {
+        merchant: u8,
+    },
+    Reinstate {
+        merchant: u8,
+    },
 }
 
 /// What becomes of a refund.
@@ -174,7 +216,13 @@ fn take_unmatched(book: &mut Book, at: Timestamp, step: Step) {
     let Step::Unmatched { deposit, block: number, stage, revision, payment } = step else { return };
     let kind = if stage == 1 { DepositStage::Confirmed { confirmations: 12 } } else { DepositStage::Orphaned };
     let amount = Money::new(200_000 + u128::from(number), asset().id);
-    let mut report = report((u32::from(deposit), SHARED_LEG), u64::from(revision) + 1, amount, block(BLOCKS[usize::from(number)], 0), kind);
+    let mut report = report(
+        (u32::from(deposit), SHARED_LEG),
+        u64::from(revision) + 1,
+        amount,
+        block(BLOCKS[usize::from(number)], 0),
+        kind,
+    );
     report.at = at;
     let id = DepositId::of(&report.deposit);
     let reason = "so it was decided".to_owned();
@@ -242,8 +290,13 @@ fn take_merchant(book: &mut Book, second: u32, step: Step) {
         }
         Step::Suspend { merchant } => (merchant, MerchantCommand::Suspend { reason: "risk".to_owned(), at: now }),
         Step::Reinstate { merchant } => (merchant, MerchantCommand::Reinstate { at: now }),
-        Step::Open { .. } | Step::Deposit { .. } | Step::Expire { .. } | Step::Cancel { .. } | Step::Refund { .. }
-        | Step::Decide { .. } | Step::Unmatched { .. } => {
+        Step::Open { .. }
+        | Step::Deposit { .. }
+        | Step::Expire { .. }
+        | Step::Cancel { .. }
+        | Step::Refund { .. }
+        | Step::Decide { .. }
+        | Step::Unmatched { .. } => {
             return;
         }
     };
