@@ -86,7 +86,6 @@ fn at_once(endpoint: &Endpoint) -> u64 {
 /// for its turn, and what was read before it takes no more is not read again.
 pub(crate) async fn read(
     endpoint: &Endpoint,
-    other: Option<&Endpoint>,
     assets: &Assets,
     paces: &Paces,
     concurrency: usize,
@@ -111,8 +110,7 @@ pub(crate) async fn read(
     let whole = usize::try_from(logs.upto.saturating_add(1).saturating_sub(first)).unwrap_or(usize::MAX);
     blocks.read.truncate(whole);
     let logs_sorted = by_block(endpoint, &blocks.read, logs.read)?;
-    let gathered =
-        blocks.read.iter().zip(&logs_sorted).map(|(block, logs)| to_data(endpoint, other, assets, block, logs));
+    let gathered = blocks.read.iter().zip(&logs_sorted).map(|(block, logs)| to_data(endpoint, assets, block, logs));
     let gathered: Vec<_> = gathered.collect();
     let data = in_order(stream::iter(gathered).buffered(concurrency)).await?;
     let stopped = blocks.stopped.or(logs.stopped).or(data.stopped);
@@ -168,13 +166,12 @@ async fn in_order<T>(results: impl Stream<Item = Result<T, EvmError>>) -> Result
 
 async fn to_data(
     endpoint: &Endpoint,
-    other: Option<&Endpoint>,
     assets: &Assets,
     block: &NodeBlock,
     logs: &[NodeLog],
 ) -> Result<BlockData, EvmError> {
     let header = block.to_header().ok_or_else(|| endpoint.inconsistent("a block's time is out of range"))?;
-    Ok(BlockData { header, candidates: gather(endpoint, other, assets, block, logs).await? })
+    Ok(BlockData { header, candidates: gather(endpoint, assets, block, logs).await? })
 }
 
 /// A block with the hashes of its transactions.

@@ -42,7 +42,7 @@ pub(crate) use self::report::report;
 use self::transfers::{Assets, find, parse_hash, settle};
 use self::untraced::{Round, Untraced};
 use crate::config::{ConfigError, EvmOptions, Finality, FinalityTag, Traces, WatcherConfig};
-use crate::pool::{Node as _, Pool, Standing, Testimony};
+use crate::pool::{Pool, Testimony};
 use crate::source::{
     BlockData, BlockHeader, Candidate, ChainSource, Claims, Compared, Final, Head, SourceError, Transfer, Witnesses,
 };
@@ -144,16 +144,8 @@ impl EvmSource {
         };
         let Some(block) = block else { return Ok(None) };
         let header = block.to_header().ok_or_else(|| endpoint.inconsistent("a block's time is out of range"))?;
-        let candidates = find(endpoint, self.other_than(endpoint), assets, &block).await?;
+        let candidates = find(endpoint, assets, &block).await?;
         Ok(Some(BlockData { header, candidates }))
-    }
-
-    /// Another provider's endpoint that may be asked now, the fittest, and is known to be what it should be.
-    fn other_than(&self, endpoint: &Endpoint) -> Option<&Endpoint> {
-        let others = self.pool.endpoints().iter().filter(|other| other.label() != endpoint.label());
-        let good = others.filter(|other| other.standing().try_lock().is_ok_and(|it| matches!(*it, Standing::Good)));
-        let fit = good.filter_map(|other| Some((other.meter().candidate().fitness?, other)));
-        fit.min_by_key(|(fitness, _)| *fitness).map(|(_, other)| other)
     }
 
     /// The block without what contracts send in it.
@@ -304,17 +296,7 @@ impl ChainSource for EvmSource {
         let mut attempt = self.pool.attempt();
         loop {
             let endpoint = attempt.next().await?;
-            match backfill::read(
-                endpoint,
-                self.other_than(endpoint),
-                &self.assets,
-                &self.paces,
-                self.concurrency,
-                after,
-                upto,
-            )
-            .await
-            {
+            match backfill::read(endpoint, &self.assets, &self.paces, self.concurrency, after, upto).await {
                 Ok(blocks) => return Ok(Some(blocks)),
                 Err(failure) => attempt.failed(endpoint, failure).await,
             }

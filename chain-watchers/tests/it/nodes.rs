@@ -386,43 +386,6 @@ async fn a_transaction_given_twice_is_answered_elsewhere() {
     assert_eq!(live(&state).len(), 1);
 }
 
-/// Every filter shows everything, as on a chain whose blocks are full; the receipts need not bear it out.
-fn full_filters(method: &str, answer: &mut Value) {
-    if method == "eth_getBlockByNumber"
-        && let Some(filter) = answer.pointer_mut("/result/logsBloom")
-    {
-        *filter = json!(format!("0x{}", "ff".repeat(256)));
-    }
-}
-
-#[tokio::test]
-async fn no_logs_at_two_endpoints_are_no_logs_whatever_the_filter_shows() {
-    let world = World::new().await;
-    let (one, other) = (Proxy::new(&world.anvil.url).await, Proxy::new(&world.anvil.url).await);
-    for proxy in [&one, &other] {
-        proxy.script(|method, _, mut answer| {
-            full_filters(method, &mut answer);
-            Instead::Json(answer)
-        });
-    }
-    let (payment, address) = world.payment(5, 1).await;
-    let _watching = world.watch_with(&behind(&world, &[&one.url, &other.url]));
-    world.anvil.send_native(&world.anvil.accounts[1], &fresh_address(), 5).await;
-    world.caught_up().await;
-    let count = |name: &str| [&one, &other].iter().flat_map(|proxy| proxy.calls()).filter(|it| it == name).count();
-    assert_eq!(count("eth_getBlockReceipts"), 0);
-    // What only the other one has is not missed.
-    one.script(|method, _, mut answer| {
-        full_filters(method, &mut answer);
-        if method == "eth_getLogs" {
-            answer["result"] = json!([]);
-        }
-        Instead::Json(answer)
-    });
-    world.pay(&address, 5).await;
-    world.book.until_status(payment, PaymentStatus::Completed).await;
-}
-
 #[tokio::test]
 async fn a_node_that_wants_a_blocks_hash_as_text_gets_it_so() {
     let world = World::new().await;

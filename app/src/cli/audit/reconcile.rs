@@ -28,7 +28,7 @@ pub(in crate::cli) struct Args {
     chain: String,
 
     /// The block at which both sides are compared: its height, `finalized` or `latest` [default: the last that the watcher
-    /// has processed]. A Solana cluster has no past: there it is `finalized` [default] or `latest`.
+    /// has processed]. A Solana cluster has no past: there it is `finalized` (the default) or `latest`.
     #[arg(long, value_name = "HEIGHT|finalized|latest")]
     block: Option<BalanceBlock>,
 

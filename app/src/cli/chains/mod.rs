@@ -31,7 +31,7 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Accept one more chain, without a restart. Write its [chains.<name>] table into the configuration first, of every
+    /// Accept one more chain, without a restart. Write its table, `[chains.NAME]`, into the configuration first, of every
     /// process that serves chains: they read that table when the chain is added. Every endpoint is asked for all that
     /// `wopay chains check` looks at, and nothing is added unless it is as configured. A chain cannot be removed again,
     /// only paused.
