@@ -35,7 +35,20 @@ const ALLOWED: [(&str, &[&str]); 15] = [
             "private-services",
         ],
     ),
-    ("bench", &["domain", "eventbus", "commands", "projections", "audit", "custody", "vault", "private-services"]),
+    (
+        "bench",
+        &[
+            "domain",
+            "eventbus",
+            "commands",
+            "chain-watchers",
+            "projections",
+            "audit",
+            "custody",
+            "vault",
+            "private-services",
+        ],
+    ),
 ];
 
 fn imports() -> BTreeMap<String, BTreeSet<String>> {
