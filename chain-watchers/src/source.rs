@@ -62,6 +62,22 @@ pub struct Candidate {
     pub minor: Option<u128>,
 }
 
+impl Candidate {
+    /// What took place, if the chain says so at once ([`Place::Settled`]) and the amount is one that there can be.
+    #[must_use]
+    pub fn settled(&self) -> Option<Transfer> {
+        let Place::Settled(leg) = &self.place else { return None };
+        Some(Transfer {
+            transaction: self.transaction.clone(),
+            leg: leg.clone(),
+            to: self.to.clone(),
+            from: self.from.clone(),
+            asset: self.asset.clone(),
+            minor: self.minor?,
+        })
+    }
+}
+
 /// Where a candidate stands in its block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {

@@ -37,8 +37,8 @@ use self::transfers::{Assets, find, find_in};
 use crate::config::{ByAddress, ConfigError, WatcherConfig};
 use crate::pool::{Pool, Testimony};
 use crate::source::{
-    AddressReads, BlockData, BlockHeader, Candidate, ChainSource, Claims, Final, Head, Mention, Place, SourceError,
-    Transfer, Witnesses,
+    AddressReads, BlockData, BlockHeader, Candidate, ChainSource, Claims, Final, Head, Mention, SourceError, Transfer,
+    Witnesses,
 };
 use crate::status::EndpointHealth;
 
@@ -204,18 +204,7 @@ impl ChainSource for SolanaSource {
 
 /// What took place of these: the block itself says it.
 fn settled(candidates: &[Candidate]) -> Vec<Transfer> {
-    let transfers = candidates.iter().filter_map(|candidate| {
-        let Place::Settled(leg) = &candidate.place else { return None };
-        Some(Transfer {
-            transaction: candidate.transaction.clone(),
-            leg: leg.clone(),
-            to: candidate.to.clone(),
-            from: candidate.from.clone(),
-            asset: candidate.asset.clone(),
-            minor: candidate.minor?,
-        })
-    });
-    transfers.collect()
+    candidates.iter().filter_map(Candidate::settled).collect()
 }
 
 #[async_trait]

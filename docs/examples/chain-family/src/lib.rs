@@ -139,17 +139,6 @@ impl ChainSource for FileSource {
         if file.block(block.number).is_none_or(|known| known.hash != block.hash) {
             return Err(SourceError::Unavailable(NotThere("the block is another one by now").into()));
         }
-        let transfers = candidates.iter().filter_map(|candidate| {
-            let Place::Settled(leg) = &candidate.place else { return None };
-            Some(Transfer {
-                transaction: candidate.transaction.clone(),
-                leg: leg.clone(),
-                to: candidate.to.clone(),
-                from: candidate.from.clone(),
-                asset: candidate.asset.clone(),
-                minor: candidate.minor?,
-            })
-        });
-        Ok(transfers.collect())
+        Ok(candidates.iter().filter_map(Candidate::settled).collect())
     }
 }
