@@ -205,31 +205,39 @@ impl World {
         None
     }
 
-    /// A step of each watcher, in turns from one question to a node to the next.
-    async fn step_both(&mut self, mut dies: Option<u64>) {
+    /// A step of each watcher, in turns from one question to a node to the next; the first may die.
+    async fn step_both(&mut self, dies: Option<u64>) {
         let [mut one, mut other] = [0, 1].map(|index: usize| self.watchers[index].take().unwrap());
         let gates = self.gates.clone();
-        let (mut first_came, mut second_came) = (Came::ToTheGate, Came::ToTheGate);
+        // Over HTTP a question is noted when it arrives, which may be while its step, or what looks after the pool beside
+        // it, has gone on and holds the cursor's row. Whoever waits for that row would wait for ever if only he went on.
+        let holds = self.plan.rpc.is_some();
+        let (mut lives, mut came) = ([dies, None], [Came::ToTheGate; WATCHERS]);
         {
             let (mut first, mut second) = (pin!(one.advance_once()), pin!(other.advance_once()));
-            while first_came == Came::ToTheGate || second_came == Came::ToTheGate {
-                let is_first =
-                    second_came != Came::ToTheGate || (first_came == Came::ToTheGate && self.random.chance(50));
-                if is_first {
-                    first_came = go_on(first.as_mut(), &gates[0], &mut dies).await;
-                    if first_came == Came::ToItsDeath {
-                        break;
-                    }
-                } else {
-                    second_came = go_on(second.as_mut(), &gates[1], &mut None).await;
+            while came.contains(&Came::ToTheGate) {
+                let goes = came.map(|came| came == Came::ToTheGate);
+                let is_first = !goes[1] || (goes[0] && self.random.chance(50));
+                let [life, other_life] = &mut lives;
+                let first = go_on(first.as_mut(), &gates[0], life);
+                let second = go_on(second.as_mut(), &gates[1], other_life);
+                let (chosen, left) = if is_first { ((0, first), (1, second)) } else { ((1, second), (0, first)) };
+                let (index, now) = tokio::select! {
+                    biased;
+                    now = chosen.1 => (chosen.0, now),
+                    now = left.1, if holds && goes[left.0] => (left.0, now),
+                };
+                came[index] = now;
+                if now == Came::ToItsDeath {
+                    break;
                 }
                 self.interrupt();
             }
         }
         let stands = self.stands().await;
-        self.note(|_| format!("both watchers: {first_came:?}, {second_came:?}, {stands}"));
+        self.note(|_| format!("both watchers: {came:?}, {stands}"));
         self.watchers = vec![Some(one), Some(other)];
-        if first_came == Came::ToItsDeath {
+        if came[0] == Came::ToItsDeath {
             // Both are of one process.
             self.died(0).await;
             self.watchers[1] = Some(self.watcher(1));
