@@ -74,20 +74,18 @@ pub(super) struct Report {
     pub(super) body: String,
 }
 
-/// Which of these addresses are ours: claimed by a payment, or ready to be. Some may be named twice.
-///
-/// A block has a thousand receivers, and there may be a million addresses of ours: both tables are searched at the same
-/// time, each by one scan of its index, in the index's order.
-pub(super) async fn ours(pool: &PgPool, family: ChainFamily, addresses: &[&str]) -> Result<Vec<String>, StoreError> {
-    let mut sorted = addresses.to_vec();
-    sorted.sort_unstable();
-    sorted.dedup();
-    let (mut ours, ready) = futures::try_join!(claimed(pool, family, &sorted), ready(pool, family, &sorted))?;
-    ours.extend(ready);
-    Ok(ours)
+/// Which of these addresses are in the address pool. Of which family is not asked: addresses of two families never look
+/// alike, and so the index by address alone is the one that is used.
+pub(super) async fn pooled(pool: &PgPool, addresses: &[&str]) -> Result<Vec<String>, StoreError> {
+    let addresses = sqlx::query_scalar("SELECT address FROM address_pool WHERE address = ANY($1)")
+        .bind(addresses)
+        .fetch_all(pool)
+        .await?;
+    Ok(addresses)
 }
 
-async fn claimed(pool: &PgPool, family: ChainFamily, addresses: &[&str]) -> Result<Vec<String>, StoreError> {
+/// Which of these addresses are claimed by payments.
+pub(super) async fn claimed(pool: &PgPool, family: ChainFamily, addresses: &[&str]) -> Result<Vec<String>, StoreError> {
     let addresses = sqlx::query_scalar("SELECT key FROM claims WHERE kind = $1 AND key = ANY($2)")
         .bind(claim_kind(family))
         .bind(addresses)
@@ -96,13 +94,18 @@ async fn claimed(pool: &PgPool, family: ChainFamily, addresses: &[&str]) -> Resu
     Ok(addresses)
 }
 
-async fn ready(pool: &PgPool, family: ChainFamily, addresses: &[&str]) -> Result<Vec<String>, StoreError> {
-    let addresses = sqlx::query_scalar("SELECT address FROM address_pool WHERE family = $1 AND address = ANY($2)")
-        .bind(family.as_str())
-        .bind(addresses)
-        .fetch_all(pool)
-        .await?;
-    Ok(addresses)
+/// An address that a payment claims and that is not in the address pool. Reads both tables: at start only.
+pub(super) async fn claimed_beside_pool(pool: &PgPool, family: ChainFamily) -> Result<Option<String>, StoreError> {
+    let address = sqlx::query_scalar(
+        "SELECT c.key
+         FROM claims c
+         WHERE c.kind = $1 AND NOT EXISTS (SELECT FROM address_pool p WHERE p.address = c.key)
+         LIMIT 1",
+    )
+    .bind(claim_kind(family))
+    .fetch_optional(pool)
+    .await?;
+    Ok(address)
 }
 
 /// Records transfers to addresses of ours as seen, with the payment that claims the address. One that is known in the

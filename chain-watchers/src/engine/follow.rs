@@ -1,10 +1,8 @@
 //! One step: look at the head, and do what it calls for.
 
-use std::cmp::Ordering;
-use std::collections::HashSet;
-
 use futures::{StreamExt, stream};
 use metrics::counter;
+use std::cmp::Ordering;
 use tracing::{error, info, warn};
 use wopay_domain::BlockRef;
 
@@ -206,11 +204,7 @@ impl ChainWatcher {
     pub(super) async fn settle(&self, blocks: Vec<BlockData>) -> Result<Vec<SettledBlock>, WatchError> {
         let addresses: Vec<&str> =
             blocks.iter().flat_map(|block| &block.candidates).map(|candidate| candidate.to.as_str()).collect();
-        let ours: HashSet<String> = if addresses.is_empty() {
-            HashSet::new()
-        } else {
-            deposit_store::ours(&self.pool, self.settings.family, &addresses).await?.into_iter().collect()
-        };
+        let ours = self.watch_set.ours(&self.pool, &addresses).await?;
         let (headers, found): (Vec<BlockHeader>, Vec<(BlockRef, Vec<Candidate>)>) = blocks
             .into_iter()
             .map(|block| {

@@ -21,6 +21,7 @@ mod reorg;
 mod start;
 mod store;
 mod tokens;
+mod watch_set;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -40,6 +41,7 @@ use self::compare::Comparison;
 use self::error::WatchError;
 pub use self::tokens::AddedTokens;
 use self::tokens::Tokens;
+use self::watch_set::WatchSet;
 use crate::config::{ByAddress, ConfigError, WatcherConfig};
 use crate::evm::EvmSource;
 use crate::pool::attempt::with_causes;
@@ -62,6 +64,7 @@ pub struct ChainWatcher {
     signal: OutboxSignal,
     status: ChainStatus,
     settings: Settings,
+    watch_set: WatchSet,
     /// Stored hashes were compared with the node since this watcher started.
     revalidated: bool,
     /// What the head called final that was last applied. Not more than a word: it is believed where it is proven.
@@ -179,6 +182,7 @@ impl ChainWatcher {
             pool,
             signal,
             status,
+            watch_set: WatchSet::new(settings.family),
             settings,
             revalidated: false,
             named_final: None,

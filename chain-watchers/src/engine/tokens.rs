@@ -10,13 +10,14 @@
 //! own row, by each watcher that moves it: others take payments in them while they stand there, and a watcher with an
 //! older configuration leaves the cursor alone while one that looks for more is at work.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::PgConnection;
 use tokio::sync::watch;
 use tracing::{debug, error, info};
-use wopay_domain::Asset;
+use wopay_domain::{Asset, AssetId};
 use wopay_eventbus::begin;
 
 use super::error::WatchError;
@@ -37,12 +38,20 @@ pub(super) type MakeSource = Box<dyn Fn(&WatcherConfig) -> Result<Arc<dyn ChainS
 
 /// What a watcher is to look for besides what it was configured with. A cheap clone.
 #[derive(Clone, Debug, Default)]
-pub struct AddedTokens(watch::Sender<Vec<Asset>>);
+pub struct AddedTokens(watch::Sender<Wanted>);
+
+/// Tokens, and of each the least that is no dust, in minor units; of one that does not stand there everything counts.
+#[derive(Clone, Debug, Default)]
+struct Wanted {
+    tokens: Vec<Asset>,
+    min_deposits: BTreeMap<AssetId, u128>,
+}
 
 impl AddedTokens {
-    /// All of them; the watcher takes those that are new before its next block. A token is never given up again.
-    pub fn set(&self, tokens: Vec<Asset>) {
-        self.0.send_replace(tokens);
+    /// All of them, and the least of each that is no dust, in minor units (of one without, everything counts). The watcher
+    /// takes those that are new before its next block. A token is never given up again, and what counts of it stays.
+    pub fn set(&self, tokens: Vec<Asset>, min_deposits: BTreeMap<AssetId, u128>) {
+        self.0.send_replace(Wanted { tokens, min_deposits });
     }
 }
 
@@ -81,7 +90,7 @@ impl Tokens {
             known.iter().all(|known| known.id != token.id)
                 && self.refused.iter().all(|refused| refused.token != **token)
         };
-        self.wanted.0.borrow().iter().filter(is_new).cloned().collect()
+        self.wanted.0.borrow().tokens.iter().filter(is_new).cloned().collect()
     }
 }
 
@@ -133,6 +142,9 @@ impl ChainWatcher {
         let mut config = self.tokens.config.clone();
         config.verified.extend(tokens.iter().map(|token| token.id.clone()));
         config.chain.assets.extend(tokens.iter().cloned());
+        let min_deposits = &self.tokens.wanted.0.borrow().min_deposits;
+        let least = |token: &Asset| min_deposits.get(&token.id).map(|least| (token.id.clone(), *least));
+        config.chain.min_deposits.extend(tokens.iter().filter_map(least));
         match self.make_source(&config) {
             Ok(source) => self.source = source,
             Err(refusal) => {

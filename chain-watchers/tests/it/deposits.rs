@@ -258,6 +258,18 @@ async fn money_at_an_address_of_the_pool_waits_for_its_claim() {
     world.book.until_status(payment, PaymentStatus::Completed).await;
 }
 
+/// Half a backup, perhaps: claims came back, the pool did not.
+#[tokio::test]
+async fn claims_that_are_not_in_the_pool_are_searched_as_well() {
+    let world = World::new().await;
+    let (asset, address, hour) = (token_asset(&world.usdt), fresh_address(), Duration::from_secs(3600));
+    let payment = world.book.open_at(&asset, world.usdt.whole(100), 1, hour, &address).await;
+    sqlx::query("DELETE FROM address_pool").execute(world.pool()).await.unwrap();
+    let _watching = world.watch();
+    world.pay(&address, 100).await;
+    world.book.until_status(payment, PaymentStatus::Completed).await;
+}
+
 #[tokio::test]
 async fn the_published_head_is_the_block_processed() {
     let world = World::new().await;

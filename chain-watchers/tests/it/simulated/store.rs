@@ -5,18 +5,17 @@ use sqlx::PgPool;
 
 use super::plan::{Payer, Plan};
 
-/// Hands out the addresses: those of open payments are claimed, the others ready to be.
+/// Puts the addresses into the pool: those of open payments are claimed, the others ready to be.
 pub(super) async fn register(pool: &PgPool, plan: &Plan, payers: &[Payer]) {
     let of = |value: fn(&Payer) -> String| payers.iter().map(value).collect::<Vec<_>>();
     sqlx::query(
         "WITH payer AS (
              SELECT *
              FROM unnest($3::text[], $4::text[], $5::int[], $6::boolean[]) AS p(address, id, confirmations, claimed)
-         ), ready AS (
+         ), pooled AS (
              INSERT INTO address_pool (family, idx, address)
              SELECT $1, (SELECT count(*) FROM address_pool) + row_number() OVER (), address
              FROM payer
-             WHERE NOT claimed
          )
          INSERT INTO claims (kind, key, aggregate_id, detail)
          SELECT 'deposit:' || $1, address, id,

@@ -89,14 +89,23 @@ impl Book {
         self.pages.lock().unwrap().payments.insert(payment_id, payment);
         let detail = json!({"required_confirmations": confirmations, "chain": asset.id.chain()});
         let family = if address.starts_with("0x") { "evm" } else { "solana" };
-        sqlx::query("INSERT INTO claims (kind, key, aggregate_id, detail) VALUES ('deposit:' || $1, $2, $3, $4)")
-            .bind(family)
-            .bind(address)
-            .bind(payment_id.to_string())
-            .bind(detail)
-            .execute(&self.pool)
-            .await
-            .unwrap();
+        sqlx::query(
+            "WITH pooled AS (
+                 INSERT INTO address_pool (family, idx, address)
+                 SELECT $1, coalesce(max(idx) + 1, 0), $2
+                 FROM address_pool
+                 ON CONFLICT (family, address) DO NOTHING
+             )
+             INSERT INTO claims (kind, key, aggregate_id, detail)
+             VALUES ('deposit:' || $1, $2, $3, $4)",
+        )
+        .bind(family)
+        .bind(address)
+        .bind(payment_id.to_string())
+        .bind(detail)
+        .execute(&self.pool)
+        .await
+        .unwrap();
         payment_id
     }
 

@@ -64,13 +64,20 @@ fn config() -> WatcherConfig {
 
 /// A payment waits at the address.
 async fn claim(pool: &PgPool) {
-    sqlx::query("INSERT INTO claims (kind, key, aggregate_id, detail) VALUES ('deposit:evm', $1, $2, $3::json)")
-        .bind(ADDRESS)
-        .bind(Uuid::now_v7().to_string())
-        .bind(r#"{"required_confirmations":2,"chain":"paper"}"#)
-        .execute(pool)
-        .await
-        .unwrap();
+    sqlx::query(
+        "WITH pooled AS (
+             INSERT INTO address_pool (family, idx, address)
+             VALUES ('evm', 0, $1)
+         )
+         INSERT INTO claims (kind, key, aggregate_id, detail)
+         VALUES ('deposit:evm', $1, $2, $3::json)",
+    )
+    .bind(ADDRESS)
+    .bind(Uuid::now_v7().to_string())
+    .bind(r#"{"required_confirmations":2,"chain":"paper"}"#)
+    .execute(pool)
+    .await
+    .unwrap();
 }
 
 /// Waits until the deposit is known with this asset, amount and stage.
@@ -116,7 +123,7 @@ async fn a_chain_of_ones_own_is_watched() {
 
     // A token is added while it runs, and watched from the next block on.
     let id: AssetId = "paper/gold".parse().unwrap();
-    added.set(vec![Asset { id, symbol: "GOLD".to_owned(), decimals: 3 }]);
+    added.set(vec![Asset { id, symbol: "GOLD".to_owned(), decimals: 3 }], BTreeMap::new());
     eventually("the token to be watched", SOON, async || {
         let from: Option<i64> = sqlx::query_scalar("SELECT from_block FROM watched_assets WHERE asset = 'paper/gold'")
             .fetch_optional(pool)
