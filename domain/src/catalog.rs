@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::chain::{ChainFamily, ChainName, ChainSpec};
-use crate::chains::{AcceptedChain, Chain, ChainDiffers, Pause};
+use crate::chains::{AcceptedChain, AddedToken, Chain, ChainDiffers, Pause};
 use crate::money::AssetId;
 
 /// Every chain that this installation accepts, by name, and what takes no new payments at the moment.
@@ -104,16 +104,17 @@ impl ChainCatalog {
                 catalog.accept(name, accepted, watched.chains.contains_key(name));
             }
             let Some(spec) = catalog.chains.get_mut(name) else { continue };
-            for token in change.added.iter().map(|added| &added.token) {
+            for AddedToken { token, min_deposit, .. } in &change.added {
                 match spec.asset(&token.id).map(|configured| configured.decimals) {
                     Some(configured) if configured != token.decimals => {
                         let (asset, recorded) = (token.id.clone(), token.decimals);
                         return Err(DecimalsDiffer { asset, configured, recorded });
                     }
-                    // The configuration has it by now.
+                    // The configuration has it by now, and says what counts of it.
                     Some(_) => {}
                     None => {
                         spec.assets.push(token.clone());
+                        spec.min_deposits.extend(min_deposit.as_ref().map(|least| (token.id.clone(), least.minor())));
                         if !watched.assets.contains(&token.id) {
                             catalog.unwatched.insert(token.id.clone());
                         }
@@ -211,8 +212,7 @@ mod tests {
 
     use super::*;
     use crate::Timestamp;
-    use crate::chains::AddedToken;
-    use crate::money::Asset;
+    use crate::money::{Asset, Money};
 
     const USDT: &str = "0x55d398326f99059ff775485246999027b3197955";
 
@@ -238,7 +238,7 @@ mod tests {
     }
 
     fn added(decimals: u8) -> BTreeMap<ChainName, Chain> {
-        let added = vec![AddedToken { token: usdt(decimals), at: Timestamp::UNIX_EPOCH }];
+        let added = vec![AddedToken { token: usdt(decimals), min_deposit: None, at: Timestamp::UNIX_EPOCH }];
         BTreeMap::from([(bsc(), Chain { added, ..Chain::default() })])
     }
 
@@ -296,6 +296,21 @@ mod tests {
         assert_eq!(catalog.closed(&bsc(), &id), Some(Closed::NotWatched));
         let catalog = configured(Vec::new()).with_changes(&added(18), &watched(&id)).unwrap();
         assert_eq!(catalog.closed(&bsc(), &id), None);
+    }
+
+    #[test]
+    fn an_added_token_brings_the_least_that_counts_until_the_configuration_names_it() {
+        let (id, mut changes) = (usdt(18).id, added(18));
+        changes.get_mut(&bsc()).unwrap().added[0].min_deposit = Some(Money::new(500, id.clone()));
+        let least = |configured: ChainCatalog| {
+            let catalog = configured.with_changes(&changes, &watched(&id)).unwrap();
+            catalog.get("bsc").unwrap().min_deposit(&id)
+        };
+        assert_eq!(least(configured(Vec::new())), 500);
+        assert_eq!(least(configured(vec![usdt(18)])), 0, "the configuration has no least for it");
+        let mut spec = configured(vec![usdt(18)]).get("bsc").unwrap().clone();
+        spec.min_deposits.insert(id.clone(), 7);
+        assert_eq!(least(ChainCatalog::new([spec])), 7);
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl Watchers {
         });
         for chain in catalog.iter() {
             if let Some(running) = self.running.get(&chain.name) {
-                running.tokens.set(chain.assets.clone());
+                running.tokens.set(chain.assets.clone(), chain.min_deposits.clone());
             } else if let Err(error) = self.begin(catalog, &chain.name, false) {
                 tracing::error!(chain = %chain.name, reason = format!("{error:#}"), "a chain that was added is NOT watched");
                 self.shown.failed(chain.name.clone(), format!("{error:#}"));
@@ -126,7 +126,9 @@ impl Watchers {
         let watcher = ChainWatcher::new(&config, self.pool.clone(), self.signal.clone())
             .with_context(|| format!("cannot watch {name}"))?;
         let running = Running { tokens: watcher.added_tokens(), token: self.token.child_token() };
-        running.tokens.set(catalog.get(name.as_str()).map(|chain| chain.assets.clone()).unwrap_or_default());
+        if let Some(chain) = catalog.get(name.as_str()) {
+            running.tokens.set(chain.assets.clone(), chain.min_deposits.clone());
+        }
         self.shown.began(name.clone(), watcher.status(), since_start);
         let (chain, token) = (name.clone(), running.token.clone());
         self.running.insert(name.clone(), running);

@@ -58,8 +58,22 @@ async fn a_token_is_added_at_run_time_and_paid_also_after_a_crash() {
     assert!(!wrong.status.success() && stderr(&wrong).contains("decimals"), "{}", stderr(&wrong));
     let nobody = add("USDC", "0x00000000000000000000000000000000000000aa", "6");
     assert!(!nobody.status.success() && stderr(&nobody).contains("was not added"), "{}", stderr(&nobody));
-    let added = add("USDC", &usdc.address.to_uppercase().replacen("0X", "0x", 1), "6");
+    let with_least = |least: &str| {
+        let contract = usdc.address.to_uppercase().replacen("0X", "0x", 1);
+        let token = ["--symbol", "USDC", "--contract", &contract, "--decimals", "6", "--min-deposit", least];
+        shop.chains(&[["add-token", "ethereum"].as_slice(), &token].concat())
+    };
+    for (least, error) in
+        [("0.0000001", "has 7 digits after the point"), ("1e3", "plain decimal"), ("", "plain decimal")]
+    {
+        let refused = with_least(least);
+        assert!(!refused.status.success() && stderr(&refused).contains(error), "{}", stderr(&refused));
+    }
+    let added = with_least("2.5");
     assert!(added.status.success(), "{}", stderr(&added));
+    assert!(with_least("2.500000").status.success(), "the same once more");
+    let other = with_least("3");
+    assert!(!other.status.success() && stderr(&other).contains("another `min_deposit`"), "{}", stderr(&other));
     let again = add("USDC", &usdc.address, "6");
     assert!(String::from_utf8_lossy(&again.stdout).contains("already"), "{}", stderr(&again));
     let renamed = add("USDX", &usdc.address, "6");
@@ -68,6 +82,10 @@ async fn a_token_is_added_at_run_time_and_paid_also_after_a_crash() {
     assert!(!taken.status.success(), "{}", stderr(&taken));
 
     let (id, address) = id_and_address(&shop.is_taken("ORDER-USDC", "USDC").await);
+    let body = json!({ "order_id": "LESS", "amount": "2.499999", "currency": "USDC", "blockchain": "ethereum" });
+    let (status, less) = shop.request(reqwest::Method::POST, "/api/v1/payments", Some(&body)).await.unwrap();
+    assert_eq!((status, &less["errors"][0]["code"]), (422, &json!("below_min_deposit")), "{less}");
+    shop.chain.transfer(&usdc, &payer, &address, usdc.whole(2)).await;
     shop.chain.transfer(&usdc, &payer, &address, usdc.whole(5)).await;
     shop.chain.mine(CONFIRMATIONS).await;
     let completed = shop.reaches(&id, "completed").await;
@@ -76,7 +94,7 @@ async fn a_token_is_added_at_run_time_and_paid_also_after_a_crash() {
     let listed = shop.gateway.run_json(&["chains", "list", "--json"]);
     let row = listed[0]["assets"].as_array().unwrap().iter().find(|asset| asset["symbol"] == "USDC").unwrap();
     assert!(row["watched_from_block"].as_i64().is_some() && row["added_at"].is_string(), "{row}");
-    assert_eq!(row["open"], true, "{row}");
+    assert_eq!((&row["open"], &row["min_deposit"]), (&json!(true), &json!("2.500000")), "{row}");
     let table = shop.chains(&["list"]);
     assert!(String::from_utf8_lossy(&table.stdout).contains(&usdc.address), "{}", stderr(&table));
     let checked = shop.gateway.run_json(&["chains", "check", "--json"]);

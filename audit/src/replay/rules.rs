@@ -229,7 +229,9 @@ pub(crate) fn of_chain(event: &ChainEvent) -> String {
         }
         ChainEvent::ChainResumed(_) => "The chain takes new payments again.".to_owned(),
         ChainEvent::TokenAdded(it) => {
-            format!("{} ({}) is accepted once the chain's watcher looks for it.", it.token.symbol, it.token.id)
+            let least = it.min_deposit.as_ref().map(|least| it.token.format(least.minor()));
+            let dust = least.map_or_else(String::new, |least| format!(" Less than {least} is dust."));
+            format!("{} ({}) is accepted once the chain's watcher looks for it.{dust}", it.token.symbol, it.token.id)
         }
         ChainEvent::TokenPaused(it) => format!(
             "An operator decided ({:?}): no new payments in {}; money on its way is watched as before.",

@@ -62,7 +62,7 @@ impl Odd {
     async fn change_chain(&mut self) {
         let mut state = Chain::default();
         let add =
-            ChainCommand::AddToken(AddToken { chain: chain(), token: gold(), configured: vec![usdt()], at: at(1) });
+            ChainCommand::AddToken(AddToken { chain: chain(), token: gold(), min_deposit: None, configured: vec![usdt()], at: at(1) });
         let pause = ChainCommand::Pause { chain: chain(), reason: "upgrade".to_owned(), at: at(2) };
         for (command, second) in [(add, 1), (pause, 2)] {
             for event in chains::decide(&state, command).unwrap() {

@@ -142,9 +142,9 @@ impl ChainWatcher {
         let mut config = self.tokens.config.clone();
         config.verified.extend(tokens.iter().map(|token| token.id.clone()));
         config.chain.assets.extend(tokens.iter().cloned());
-        let min_deposits = &self.tokens.wanted.0.borrow().min_deposits;
-        let least = |token: &Asset| min_deposits.get(&token.id).map(|least| (token.id.clone(), *least));
-        config.chain.min_deposits.extend(tokens.iter().filter_map(least));
+        let min_deposits = self.tokens.wanted.0.borrow().min_deposits.clone();
+        let is_new = |token: &AssetId| tokens.iter().any(|new| &new.id == token);
+        config.chain.min_deposits.extend(min_deposits.into_iter().filter(|(token, _)| is_new(token)));
         match self.make_source(&config) {
             Ok(source) => self.source = source,
             Err(refusal) => {

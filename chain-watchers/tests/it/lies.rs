@@ -1,5 +1,6 @@
 //! Nodes that lie about what is final, or are stuck: money is neither lost nor credited, and somebody is told.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
@@ -250,7 +251,7 @@ async fn a_token_that_is_watched_already_is_taken_whatever_its_contract_says_now
         script.grow("a", 25);
     }
     let mut watcher = world.watcher_of_tokens();
-    watcher.added_tokens().set(vec![token()]);
+    watcher.added_tokens().set(vec![token()], BTreeMap::new());
     assert_eq!(rest(&mut watcher).await, Progress::Idle);
     assert!(watcher.status().health().is_well());
     assert_eq!(world.cursor().await, 25);
@@ -261,7 +262,7 @@ async fn a_refused_token_that_others_watch_is_named_with_the_reason() {
     let world = ToldWorld::new(20, 8).await;
     world.told.script().refused = Some(token().id);
     let mut watcher = world.watcher_of_tokens();
-    watcher.added_tokens().set(vec![token()]);
+    watcher.added_tokens().set(vec![token()], BTreeMap::new());
     assert_eq!(rest(&mut watcher).await, Progress::Idle, "the chain goes on without it");
     note_as_watched(&world, 21).await;
     world.told.script().grow("a", 21);
@@ -277,7 +278,7 @@ async fn sources_are_not_made_at_every_step_while_nobody_answers_about_a_token()
     let world = ToldWorld::new(20, 8).await;
     world.told.script().unanswered = Some(token().id);
     let mut watcher = world.watcher_of_tokens();
-    watcher.added_tokens().set(vec![token()]);
+    watcher.added_tokens().set(vec![token()], BTreeMap::new());
     for _ in 0..20 {
         watcher.advance_once().await;
     }

@@ -1,5 +1,6 @@
 //! Tokens that are added while watchers run: from which block they are watched, and what watchers do that were not told.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -46,7 +47,7 @@ async fn an_added_token_is_watched_from_the_next_block_by_every_watcher() {
     settle(&mut not_told).await;
 
     let asset = asset(&usdc, 6);
-    told.added_tokens().set(vec![asset.clone()]);
+    told.added_tokens().set(vec![asset.clone()], BTreeMap::new());
     settle(&mut told).await;
     let next = i64::try_from(world.anvil.height().await + 1).unwrap();
     assert_eq!(noted(world.pool()).await, [(asset.id.to_string(), next)]);
@@ -60,7 +61,7 @@ async fn an_added_token_is_watched_from_the_next_block_by_every_watcher() {
     settle(&mut told).await;
     world.book.until_status(payment, PaymentStatus::Completed).await;
 
-    not_told.added_tokens().set(vec![asset.clone()]);
+    not_told.added_tokens().set(vec![asset.clone()], BTreeMap::new());
     let (second, address) = world.book.open(&asset, usdc.whole(7), 1, Duration::from_secs(3600)).await;
     world.anvil.transfer(&usdc, &payer, &address, usdc.whole(7)).await;
     settle(&mut not_told).await;
@@ -71,9 +72,34 @@ async fn an_added_token_is_watched_from_the_next_block_by_every_watcher() {
     let (third, address) = world.book.open(&asset, usdc.whole(9), 1, Duration::from_secs(3600)).await;
     world.anvil.transfer(&usdc, &payer, &address, usdc.whole(9)).await;
     let mut restarted = watcher(&world);
-    restarted.added_tokens().set(vec![asset]);
+    restarted.added_tokens().set(vec![asset], BTreeMap::new());
     settle(&mut restarted).await;
     world.book.until_status(third, PaymentStatus::Completed).await;
+}
+
+#[tokio::test]
+async fn of_an_added_token_dust_counts_for_nobody() {
+    let world = World::new().await;
+    let usdc = world.anvil.deploy_token(TokenKind::Silent, "USDC", 6).await;
+    let payer = world.anvil.accounts[0].clone();
+    world.anvil.mint(&usdc, &payer, usdc.whole(1_000)).await;
+    let mut watcher = watcher(&world);
+    settle(&mut watcher).await;
+    let asset = asset(&usdc, 6);
+    let least = BTreeMap::from([(asset.id.clone(), usdc.whole(2))]);
+    watcher.added_tokens().set(vec![asset.clone()], least);
+    settle(&mut watcher).await;
+    let (payment, address) = world.book.open(&asset, usdc.whole(5), 1, Duration::from_secs(3600)).await;
+    world.anvil.transfer(&usdc, &payer, &address, usdc.whole(2) - 1).await;
+    world.anvil.transfer(&usdc, &payer, &address, usdc.whole(5)).await;
+    settle(&mut watcher).await;
+    world.book.until_status(payment, PaymentStatus::Completed).await;
+    assert_eq!(world.book.payment(payment).deposits.len(), 1, "the ledger was told of dust");
+    let dust: i64 = sqlx::query_scalar("SELECT count(*) FROM deposit_observations WHERE kind = 'dust'")
+        .fetch_one(world.pool())
+        .await
+        .unwrap();
+    assert_eq!(dust, 1);
 }
 
 #[tokio::test]
@@ -81,7 +107,7 @@ async fn a_token_that_the_node_describes_otherwise_is_not_watched_and_the_chain_
     let world = World::new().await;
     let usdc = world.anvil.deploy_token(TokenKind::Silent, "USDC", 6).await;
     let mut watcher = watcher(&world);
-    watcher.added_tokens().set(vec![asset(&usdc, 18)]);
+    watcher.added_tokens().set(vec![asset(&usdc, 18)], BTreeMap::new());
     settle(&mut watcher).await;
     let (payment, address) = world.payment(100, 1).await;
     world.pay(&address, 100).await;

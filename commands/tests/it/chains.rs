@@ -28,7 +28,7 @@ fn configured() -> ChainCatalog {
 }
 
 async fn add(ledger: &Ledger, token: Asset) -> Result<Option<i64>, ExecuteError<ChainError>> {
-    let add = AddToken { chain: chain(), token, configured: Vec::new(), at: now() };
+    let add = AddToken { chain: chain(), token, min_deposit: None, configured: Vec::new(), at: now() };
     ledger.execute_chain(ChainCommand::AddToken(add), &metadata()).await.map(|executed| executed.position)
 }
 

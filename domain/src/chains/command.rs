@@ -1,6 +1,6 @@
 //! What can be asked of a chain. Commands carry the time, and what the configuration says where that decides.
 
-use crate::money::{Asset, AssetId};
+use crate::money::{Asset, AssetId, Money};
 use crate::{ChainFamily, ChainName, Timestamp};
 
 /// A command to one chain.
@@ -91,6 +91,8 @@ pub struct AddToken {
     pub chain: ChainName,
     /// The token; its id has the contract or mint in canonical form.
     pub token: Asset,
+    /// The least of it that is no dust; `None`: everything counts, or a token that is accepted already stays as it is.
+    pub min_deposit: Option<Money>,
     /// What the chain accepts by the configuration, which is in no event.
     pub configured: Vec<Asset>,
     /// Now.

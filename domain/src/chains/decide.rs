@@ -3,8 +3,8 @@
 use super::command::{AddChain, AddToken, ChainCommand};
 use super::error::ChainError;
 use super::event::{ChainAdded, ChainEvent, ChainPaused, ChainResumed, TokenAdded, TokenPaused, TokenResumed};
-use super::state::Chain;
-use crate::money::{Asset, AssetId, MAX_DECIMALS};
+use super::state::{AddedToken, Chain};
+use crate::money::{Asset, AssetId, MAX_DECIMALS, Money};
 use crate::{ChainFamily, ChainName};
 
 /// The longest reason, in characters.
@@ -90,19 +90,24 @@ fn check_assets(chain: &ChainName, assets: &[Asset]) -> Result<(), ChainError> {
 }
 
 fn add_token(chain: &Chain, add: AddToken) -> Result<Vec<ChainEvent>, ChainError> {
-    let AddToken { chain: name, token, configured, at } = add;
+    let AddToken { chain: name, token, min_deposit, configured, at } = add;
     check_belongs(&name, &token.id)?;
     if token.id.contract().is_none() {
         return Err(ChainError::NotAToken { chain: name, asset: token.id });
     }
     check_asset(&token)?;
+    if min_deposit.as_ref().is_some_and(|least| least.asset() != &token.id) {
+        return Err(ChainError::MinDepositOfOther { asset: token.id });
+    }
     let accepted = chain.accepted.iter().flat_map(|accepted| &accepted.assets);
     let known = configured.iter().chain(accepted).chain(chain.added.iter().map(|added| &added.token));
     if let Some(same) = known.clone().find(|known| known.id == token.id) {
-        return check_same(same, &token).map(|()| Vec::new());
+        check_same(same, &token)?;
+        return check_same_least(chain, &token, min_deposit.as_ref()).map(|()| Vec::new());
     }
     check_symbol_is_free(&token, known)?;
-    Ok(vec![ChainEvent::TokenAdded(TokenAdded { chain: name, token, at })])
+    let min_deposit = min_deposit.filter(|least| !least.is_zero());
+    Ok(vec![ChainEvent::TokenAdded(TokenAdded { chain: name, token, min_deposit, at })])
 }
 
 /// Whether there can be such an asset at all.
@@ -132,6 +137,17 @@ fn check_same(known: &Asset, token: &Asset) -> Result<(), ChainError> {
         return Err(ChainError::OtherSymbol { asset: known.id.clone(), symbol: known.symbol.clone() });
     }
     Ok(())
+}
+
+/// What counts of it stays, too: only the configuration says otherwise later.
+fn check_same_least(chain: &Chain, token: &Asset, min_deposit: Option<&Money>) -> Result<(), ChainError> {
+    let Some(least) = min_deposit else { return Ok(()) };
+    let added = chain.added.iter().find(|added| added.token.id == token.id);
+    let stands = |added: &AddedToken| added.min_deposit.as_ref().map_or(0, Money::minor);
+    if added.is_some_and(|added| stands(added) == least.minor()) {
+        return Ok(());
+    }
+    Err(ChainError::MinDepositStays { asset: token.id.clone() })
 }
 
 fn check_belongs(chain: &ChainName, asset: &AssetId) -> Result<(), ChainError> {

@@ -66,6 +66,21 @@ pub enum ChainError {
         /// Its decimals.
         decimals: u8,
     },
+    /// The least deposit is an amount of another asset.
+    #[error("the least deposit of {asset} is an amount of {asset}")]
+    MinDepositOfOther {
+        /// The token.
+        asset: AssetId,
+    },
+    /// The token is accepted already, and what counts of it is not changed by adding it again.
+    #[error(
+        "{asset} is accepted already, with another `min_deposit` or by the configuration: name the token in the chain's \
+         table with the `min_deposit` that is to hold from the next start on"
+    )]
+    MinDepositStays {
+        /// The token.
+        asset: AssetId,
+    },
     /// Another asset of the chain has the symbol.
     #[error("{symbol} is {holder} on this chain: a symbol names one asset")]
     SymbolTaken {

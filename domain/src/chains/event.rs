@@ -3,7 +3,7 @@
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
 
-use crate::money::{Asset, AssetId};
+use crate::money::{Asset, AssetId, Money};
 use crate::{ChainFamily, ChainName, Timestamp, upcast};
 
 /// An event of one chain.
@@ -74,6 +74,9 @@ pub struct TokenAdded {
     pub chain: ChainName,
     /// The token, with its contract or mint in its id.
     pub token: Asset,
+    /// Since 1.1: the least of it that is no dust; left out where everything counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_deposit: Option<Money>,
     /// When.
     #[serde(deserialize_with = "crate::timestamp::deserialize")]
     pub at: Timestamp,

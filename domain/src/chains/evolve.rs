@@ -22,7 +22,7 @@ pub fn evolve(chain: &mut Chain, event: ChainEvent) {
         ChainEvent::TokenAdded(added) => {
             let known = chain.added.iter().any(|known| known.token.id == added.token.id);
             if !known {
-                chain.added.push(AddedToken { token: added.token, at: added.at });
+                chain.added.push(AddedToken { token: added.token, min_deposit: added.min_deposit, at: added.at });
             }
         }
         ChainEvent::TokenPaused(paused) => {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::AcceptedChain;
 use crate::Timestamp;
-use crate::money::{Asset, AssetId};
+use crate::money::{Asset, AssetId, Money};
 
 /// What was changed of a chain since the configuration. One without events is as the configuration says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +36,9 @@ pub struct Pause {
 pub struct AddedToken {
     /// The token.
     pub token: Asset,
+    /// The least of it that is no dust, unless the configuration names the token by now; `None`: everything counts.
+    #[serde(default)]
+    pub min_deposit: Option<Money>,
     /// When it was added.
     pub at: Timestamp,
 }

@@ -24,6 +24,9 @@ pub(in crate::cli) struct Args {
     /// Digits after the point.
     #[arg(long)]
     decimals: u8,
+    /// The least that counts, for example 0.5: a deposit of less is dust, a payment of less is refused. Without it everything counts.
+    #[arg(long, value_name = "AMOUNT")]
+    min_deposit: Option<String>,
 }
 
 impl Args {
@@ -32,9 +35,12 @@ impl Args {
         let contract = canonical_token(spec.family, &self.contract).map_err(anyhow::Error::msg)?;
         let id = AssetId::token(&spec.name, &contract)?;
         let token = Asset { id, symbol: self.symbol, decimals: self.decimals };
+        let least = self.min_deposit.as_deref().map(|text| token.parse(text)).transpose();
+        let min_deposit = least.map_err(|error| anyhow::anyhow!("`--min-deposit` of {} {error}", token.symbol))?;
         ask_nodes(&loaded, &spec, &token).await?;
         let administration = Administration::open(loaded).await?;
-        let add = AddToken { chain: spec.name.clone(), token: token.clone(), configured: spec.assets, at: now() };
+        let (chain, configured) = (spec.name.clone(), spec.assets);
+        let add = AddToken { chain, token: token.clone(), min_deposit, configured, at: now() };
         let added = execute(&administration, ChainCommand::AddToken(add)).await;
         administration.close().await;
         print_line(&match added?.position {

@@ -34,6 +34,8 @@ struct AssetRow<'a> {
     symbol: &'a str,
     asset: &'a AssetId,
     decimals: u8,
+    /// The least that is no dust, as a decimal number; null: everything counts.
+    min_deposit: Option<String>,
     /// When it was added; null: it is in the configuration.
     added_at: Option<Timestamp>,
     /// From which block an added token is watched; null: not yet, or from the beginning.
@@ -94,6 +96,7 @@ fn row<'a>(
             symbol: &asset.symbol,
             asset: &asset.id,
             decimals: asset.decimals,
+            min_deposit: chain.min_deposits.get(&asset.id).map(|least| asset.format(*least)),
             added_at: added_at(asset),
             watched_from_block: watched.get(&asset.id).copied(),
             open: closed.is_none(),
@@ -125,6 +128,7 @@ fn unserved_row<'a>((name, unserved): (&'a ChainName, &'a Unserved)) -> ChainRow
         symbol: &asset.symbol,
         asset: &asset.id,
         decimals: asset.decimals,
+        min_deposit: None,
         added_at: Some(accepted.at),
         watched_from_block: None,
         open: false,
@@ -155,6 +159,7 @@ fn table(rows: &[ChainRow<'_>]) -> String {
         "ASSET",
         "CONTRACT",
         "DECIMALS",
+        "MIN DEPOSIT",
         "FROM",
         "STATE",
     ]);
@@ -172,6 +177,7 @@ fn table(rows: &[ChainRow<'_>]) -> String {
                 asset.symbol,
                 asset.asset.contract().unwrap_or("-"),
                 &asset.decimals.to_string(),
+                asset.min_deposit.as_deref().unwrap_or("-"),
                 &from,
                 &asset.state,
             ]);
