@@ -40,6 +40,8 @@ impl From<PaymentError> for Problem {
             PaymentError::DepositNotConfirmed { .. }
             | PaymentError::DepositNotHeld
             | PaymentError::DepositRefunded(_)
+            | PaymentError::DepositReassigned(_)
+            | PaymentError::OtherMerchant
             | PaymentError::NotYetDue { .. }
             | PaymentError::NotRefundable { .. }
             | PaymentError::RefundTooLarge { .. }

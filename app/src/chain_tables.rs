@@ -240,7 +240,13 @@ mod tests {
         // A token that was added by itself has the decimals of the ledger.
         let contract = "0x55d398326f99059ff775485246999027b3197955";
         let token = Asset { id: AssetId::token(&bsc, contract).unwrap(), symbol: "USDT".to_owned(), decimals: 18 };
-        let add = AddToken { chain: bsc.clone(), token, min_deposit: None, configured: Vec::new(), at: Timestamp::UNIX_EPOCH };
+        let add = AddToken {
+            chain: bsc.clone(),
+            token,
+            min_deposit: None,
+            configured: Vec::new(),
+            at: Timestamp::UNIX_EPOCH,
+        };
         ledger.execute_chain(ChainCommand::AddToken(add), &Metadata::system("test")).await.unwrap();
         let token = format!("tokens = [{{ symbol = \"USDT\", contract = \"{contract}\", decimals = 6 }}]\n");
         let reason = because(format!("[chains.bsc]\n{TABLE}{token}")).await.unwrap();

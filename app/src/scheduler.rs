@@ -7,10 +7,10 @@ use chrono::{SubsecRound as _, Utc};
 use futures::StreamExt as _;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
-use wopay_commands::{ExecuteError, Ledger};
+use wopay_commands::{ExecuteError, Ledger, UnmatchedError};
 use wopay_domain::payment::{PaymentCommand, PaymentError};
 use wopay_domain::{DepositId, DepositKey, Metadata, PaymentId};
-use wopay_projections::deposits::{DepositFilter, DepositState};
+use wopay_projections::deposits::{DepositFilter, DepositState, OddDeposit};
 use wopay_projections::{deposits, payments};
 
 /// How late a deadline may be noticed.
@@ -59,7 +59,8 @@ async fn expire(ledger: &Ledger, id: PaymentId) {
     }
 }
 
-/// An assignment is two appends, the deposit's and then the payment's; a process can die between them.
+/// An assignment is two appends, the deposit's (or of the payment that held it) and then the payment's; a process can die
+/// between them.
 async fn complete_assignments(pool: &PgPool, ledger: &Ledger, token: &CancellationToken) {
     let filter = DepositFilter { states: vec![DepositState::Assigning], ..DepositFilter::default() };
     let mut timer = tokio::time::interval(ASSIGNMENTS_EVERY);
@@ -68,7 +69,7 @@ async fn complete_assignments(pool: &PgPool, ledger: &Ledger, token: &Cancellati
         match deposits::list(pool, &filter, None, ASSIGNMENTS_MAX).await {
             Ok(undone) => {
                 for deposit in undone.items {
-                    complete_assignment(ledger, &deposit.deposit).await;
+                    complete_assignment(ledger, &deposit).await;
                 }
             }
             Err(error) => tracing::warn!(error = %error, "cannot look for assignments that were cut off"),
@@ -76,9 +77,17 @@ async fn complete_assignments(pool: &PgPool, ledger: &Ledger, token: &Cancellati
     }
 }
 
-async fn complete_assignment(ledger: &Ledger, deposit: &str) {
+async fn complete_assignment(ledger: &Ledger, undone: &OddDeposit) {
+    let deposit = undone.deposit.as_str();
     let Ok(key) = deposit.parse::<DepositKey>() else { return };
-    match ledger.complete_assignment(DepositId::of(&key), &Metadata::system("scheduler")).await {
+    let metadata = Metadata::system("scheduler");
+    let completed = match (undone.assigned_to, undone.payment_id) {
+        (Some(_), Some(holder)) => {
+            ledger.complete_reassignment(holder, &key, &metadata).await.map_err(UnmatchedError::from)
+        }
+        _ => ledger.complete_assignment(DepositId::of(&key), &metadata).await,
+    };
+    match completed {
         Ok(()) => tracing::info!(deposit, "an assignment is complete"),
         Err(error) => {
             tracing::warn!(deposit, error = &error as &dyn std::error::Error, "cannot complete an assignment yet");

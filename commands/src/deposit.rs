@@ -1,22 +1,25 @@
-//! Commands of unmatched deposits, and how one becomes a payment's.
+//! Commands of deposits that counted for no payment, and how one becomes a payment's.
 //!
 //! An assignment concerns two streams. The deposit's comes first: it settles against refunds and reports, and says whose
 //! the money is. Then the payment is told, which books it. A crash between the two leaves money in suspense that is
 //! assigned; whatever comes next (the same command again, or a report of the chain) tells the payment first. So the
-//! payment hears of the assignment once, and of every report after it, whoever crashes when.
+//! payment hears of the assignment once, and of every report after it, whoever crashes when. The same holds of a deposit
+//! that one payment held and that was assigned to another: the holder's stream stands for the deposit's.
 
 use wopay_domain::deposit::{
     AssignUnmatched, ObserveUnmatched, Outcome, RefundUnmatched, UnmatchedDeposit, UnmatchedDepositCommand,
     UnmatchedDepositError, UnmatchedDepositState,
 };
 use wopay_domain::payment::{
-    self, AssignDeposit, DepositReport, PaymentCommand, PaymentError, PaymentState, UnmatchedMoney,
+    self, AssignDeposit, Deposit, DepositDecision, DepositReport, Holder, PaymentCommand, PaymentError, PaymentState,
+    ReassignDeposit, ToldDeposit, UnmatchedMoney,
 };
-use wopay_domain::{DepositId, Metadata, PaymentId};
+use wopay_domain::{DepositId, DepositKey, Metadata, PaymentId};
 
 use crate::error::{ExecuteError, LoadError};
 use crate::ledger::{Decided, Executed, Ledger};
 
+type PaymentResult<T> = Result<T, ExecuteError<PaymentError>>;
 type DepositResult<T> = Result<T, ExecuteError<UnmatchedDepositError>>;
 
 /// Why unmatched money could not be dealt with.
@@ -117,6 +120,88 @@ impl Ledger {
         }
     }
 
+    /// Records what a watcher reports of a payment's deposit. If it is another payment's by decision, that is told first.
+    ///
+    /// # Errors
+    /// What the payments say.
+    pub async fn observe_deposit(
+        &self,
+        payment_id: PaymentId,
+        report: &DepositReport,
+        metadata: &Metadata,
+    ) -> PaymentResult<()> {
+        let observe = PaymentCommand::ObserveDeposit(Box::new(report.clone()));
+        match self.execute_payment(payment_id, observe.clone(), metadata).await {
+            Err(ExecuteError::Domain(PaymentError::DepositReassigned(told))) => {
+                self.tell_of_held(payment_id, &report.deposit, metadata).await?;
+                self.execute_payment(told, observe, metadata).await?;
+                let command =
+                    PaymentCommand::ObserveToldDeposit(Box::new(ToldDeposit { report: report.clone(), told }));
+                self.execute_payment(payment_id, command, metadata).await.map(drop)
+            }
+            done => done.map(drop),
+        }
+    }
+
+    /// Gives money that a payment holds to another payment of the same merchant, which counts it from then on. The same
+    /// again changes nothing, and completes what was interrupted.
+    ///
+    /// # Errors
+    /// What either payment says. If the one that is to have it refuses, nothing has happened.
+    pub async fn reassign_deposit(
+        &self,
+        holder: PaymentId,
+        assign: ReassignDeposit,
+        metadata: &Metadata,
+    ) -> PaymentResult<Executed<PaymentState>> {
+        let (state, _) = self.payment(holder).await?.ok_or(ExecuteError::Domain(PaymentError::NotFound))?;
+        let command = PaymentCommand::ReassignDeposit(Box::new(assign.clone()));
+        // What the holder refuses is said first: it knows where the money is.
+        let known = self.load_payment(holder).await?;
+        payment::decide(known.state(), command.clone()).map_err(ExecuteError::Domain)?;
+        if let Some(deposit) = state.deposits.get(&assign.deposit).filter(|deposit| !is_reassigned(deposit)) {
+            let asked = told_of_held(&state, deposit, &assign);
+            let receiver = self.load_payment(assign.to_payment_id).await?;
+            payment::decide(receiver.state(), asked).map_err(ExecuteError::Domain)?;
+        }
+        let deposit = assign.deposit;
+        self.execute_payment(holder, command, metadata).await?;
+        self.tell_of_held(holder, &deposit, metadata).await
+    }
+
+    /// Completes an assignment of held money that was cut off between its two streams. Nothing, if none is missing.
+    ///
+    /// # Errors
+    /// What the payments say; also when the deposit is no other payment's.
+    pub async fn complete_reassignment(
+        &self,
+        holder: PaymentId,
+        deposit: &DepositKey,
+        metadata: &Metadata,
+    ) -> PaymentResult<()> {
+        self.tell_of_held(holder, deposit, metadata).await.map(drop)
+    }
+
+    /// Tells a payment of the money that another one held and that was assigned to it, if it does not know.
+    async fn tell_of_held(
+        &self,
+        holder: PaymentId,
+        deposit: &DepositKey,
+        metadata: &Metadata,
+    ) -> PaymentResult<Executed<PaymentState>> {
+        let (state, _) = self.payment(holder).await?.ok_or(ExecuteError::Domain(PaymentError::NotFound))?;
+        let Some(known) = state.deposits.get(deposit) else {
+            return Err(ExecuteError::Domain(PaymentError::DepositNotFound(deposit.clone())));
+        };
+        let Some(DepositDecision::Reassigned { payment_id, reason, at }) = &known.decision else {
+            let what = format!("deposit {deposit} of payment {holder} is not assigned to another payment");
+            return Err(LoadError::Corrupt(what.into()).into());
+        };
+        let (to_payment_id, reason) = (*payment_id, reason.clone());
+        let assign = ReassignDeposit { deposit: deposit.clone(), to_payment_id, reason, at: *at };
+        self.execute_payment(to_payment_id, told_of_held(&state, known, &assign), metadata).await
+    }
+
     /// Records that unmatched money was sent back.
     ///
     /// # Errors
@@ -183,10 +268,32 @@ fn told_to_payment(state: &UnmatchedDepositState, reason: &str, at: wopay_domain
             address: state.address.clone(),
             from: state.from.clone(),
             block: state.block.clone(),
+            held_by: None,
         }),
         reason: reason.to_owned(),
         at,
     }))
+}
+
+/// What a payment is told of money that another payment held.
+fn told_of_held(holder: &PaymentState, deposit: &Deposit, assign: &ReassignDeposit) -> PaymentCommand {
+    PaymentCommand::AssignDeposit(Box::new(AssignDeposit {
+        deposit: assign.deposit.clone(),
+        unmatched: Some(UnmatchedMoney {
+            revision: deposit.revision,
+            amount: deposit.amount.clone(),
+            address: holder.terms.address.clone(),
+            from: deposit.from.clone(),
+            block: deposit.block.clone(),
+            held_by: Some(Holder { payment_id: holder.id, merchant_id: holder.merchant_id }),
+        }),
+        reason: assign.reason.clone(),
+        at: assign.at,
+    }))
+}
+
+fn is_reassigned(deposit: &Deposit) -> bool {
+    matches!(deposit.decision, Some(DepositDecision::Reassigned { .. }))
 }
 
 fn executed(decided: &Decided<UnmatchedDeposit>) -> DepositResult<Executed<UnmatchedDepositState>> {

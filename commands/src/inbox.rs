@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use wopay_domain::payment::{DepositReport, PaymentCommand, PaymentError};
+use wopay_domain::payment::{DepositReport, PaymentError};
 use wopay_domain::{Actor, DepositId, Metadata};
 use wopay_eventbus::{Acker, Bus, CommandDelivery, ObserveDeposit, ObserveUnmatchedDeposit};
 
@@ -111,9 +111,8 @@ async fn execute(ledger: &Ledger, observe: ObserveDeposit) -> Outcome {
     let payment_id = observe.payment_id;
     let report = observe.report;
     let (command_id, metadata) = cause(&report);
-    let command = PaymentCommand::ObserveDeposit(Box::new(report));
-    match ledger.execute_payment(payment_id, command, &metadata).await {
-        Ok(_) => Outcome::Done,
+    match ledger.observe_deposit(payment_id, &report, &metadata).await {
+        Ok(()) => Outcome::Done,
         Err(ExecuteError::Domain(PaymentError::NotFound)) => {
             Outcome::Never(format!("deposit {command_id} names payment {payment_id}, which does not exist"))
         }

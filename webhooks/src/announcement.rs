@@ -72,6 +72,8 @@ pub const fn event_name(event: &PaymentEvent) -> Option<&'static str> {
         | PaymentEvent::DepositConfirmed(_)
         | PaymentEvent::DepositOrphaned(_)
         | PaymentEvent::DepositAssigned(_)
+        | PaymentEvent::HeldDepositReassigned(_)
+        | PaymentEvent::ReassignedDepositReported(_)
         | PaymentEvent::HeldDepositRefunded(_)
         | PaymentEvent::RefundRequested(_)
         | PaymentEvent::RefundCompleted(_)

@@ -72,6 +72,9 @@ pub(crate) struct DepositBody {
     /// What was decided: `assigned` or `refunded`. It stays when the deposit's block leaves the chain.
     #[schema(value_type = Option<String>)]
     decision: Option<&'static str>,
+    /// Of one that `payment_id` held and that is being assigned to another payment: that payment.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    assigned_to: Option<PaymentId>,
 }
 
 impl TableRow for DepositBody {
@@ -94,6 +97,7 @@ impl TableRow for DepositBody {
         "decision_transaction",
         "decided_at",
         "decision",
+        "assigned_to",
     ];
 
     fn cells(&self) -> Vec<Cell<'_>> {
@@ -105,7 +109,7 @@ impl TableRow for DepositBody {
         cells.extend([optional(self.block_number), moment(self.block_time)]);
         cells.extend([text(&self.decision_reason), text(&self.decision_transaction)]);
         cells.push(self.decided_at.map_or_else(Cell::default, moment));
-        cells.push(self.decision.unwrap_or_default().into());
+        cells.extend([self.decision.unwrap_or_default().into(), optional(self.assigned_to)]);
         cells
     }
 }
@@ -129,6 +133,7 @@ impl DepositBody {
             decision_transaction: deposit.decision_transaction.clone(),
             decided_at: deposit.decided_at,
             decision: deposit.decision.map(Decision::as_str),
+            assigned_to: deposit.assigned_to,
         }
     }
 }

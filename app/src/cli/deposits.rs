@@ -8,7 +8,7 @@ use comfy_table::presets::NOTHING;
 use serde_json::{Value, json};
 use wopay_chain_watchers::{OutboxSignal, SightingKind, find_sighting, take_up};
 use wopay_domain::deposit::{AssignUnmatched, RefundUnmatched, is_decision_text};
-use wopay_domain::payment::{AssignDeposit, PaymentCommand, PaymentState, RefundHeldDeposit};
+use wopay_domain::payment::{AssignDeposit, PaymentCommand, PaymentState, ReassignDeposit, RefundHeldDeposit};
 use wopay_domain::{AssetId, ChainCatalog, ChainFamily, DepositId, DepositKey, Money, PaymentId};
 use wopay_projections::MinorTotal;
 use wopay_projections::deposits::{self, DepositFilter, DepositState, DustSum, OddDeposit};
@@ -45,7 +45,8 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Give a deposit to a payment, which counts it from then on: a held one to its own payment, others to any.
+    /// Give a deposit to a payment, which counts it from then on: a held one to its own payment or to another of the same
+    /// merchant that asks for its asset, others to any.
     Assign {
         /// The deposit, as `wopay deposits list` names it.
         deposit: DepositKey,
@@ -152,16 +153,10 @@ async fn assign(
     }
     let decision = Decision { asset: Some(&state.terms.asset.id), what: "assigned", reason };
     if let Some(holder) = becomes_unmatched(administration, catalog, deposit, &decision).await? {
-        let held = ledger.payment(holder).await.context("the payment cannot be read")?;
-        let is_of_its_asset = held.is_some_and(|(held, _)| {
-            held.deposits.get(deposit).is_some_and(|known| known.amount.asset() == &held.terms.asset.id)
-        });
-        match is_of_its_asset {
-            true => bail!("the deposit is held by payment {holder}: it can only be assigned to that one, or refunded"),
-            false => {
-                bail!("the deposit is held by payment {holder}, which asks for another asset: it can only be refunded")
-            }
-        }
+        let (deposit, reason) = (deposit.clone(), reason.to_owned());
+        let assign = ReassignDeposit { deposit, to_payment_id: payment, reason, at };
+        let reassigned = ledger.reassign_deposit(holder, assign, &operator::metadata()).await;
+        return Ok(reassigned.with_context(|| format!("the deposit is held by payment {holder}"))?.state);
     }
     let assign = AssignUnmatched { payment_id: payment, reason: reason.to_owned(), at };
     Ok(ledger.assign_unmatched(DepositId::of(deposit), assign, &operator::metadata()).await?.state)
@@ -367,6 +362,7 @@ fn list_json(shown: &[OddDeposit], has_more: bool, sums: &[DustSum], as_of_posit
                 "decision_reason": it.decision_reason,
                 "decision_transaction": it.decision_transaction,
                 "decided_at": it.decided_at,
+                "assigned_to": it.assigned_to,
             })
         })
         .collect();

@@ -1,6 +1,10 @@
 //! Odd money end to end: seen, listed at the command line and over HTTP, and decided about.
 
 use serde_json::{Value, json};
+use wopay_commands::{Ledger, LedgerOptions};
+use wopay_domain::Metadata;
+use wopay_domain::payment::{Payment, PaymentCommand, ReassignDeposit, decide};
+use wopay_eventbus::AppendSignal;
 use wopay_testkit::{Mining, eventually};
 
 use crate::shop::{CONFIRMATIONS, PATIENCE, Shop, id_and_address};
@@ -53,7 +57,6 @@ async fn held_and_unmatched_money_is_assigned_or_recorded_as_sent_back() {
     assert_eq!((&held[0]["hold_reason"], &held[0]["payment_id"]), (&json!("cancelled"), &json!(cancelled)));
     let deposit = held[0]["deposit"].as_str().unwrap();
     let (other, _) = id_and_address(&shop.create("ORDER-2", "5", "USDT", 3600).await);
-    refused(&shop, &["deposits", "assign", deposit, &other, "--reason", "r"], &format!("held by payment {cancelled}"));
     let assign = ["deposits", "assign", deposit, &cancelled, "--reason", "the goods went out", "--json"];
     let assigned = shop.gateway.run_json(&assign);
     assert_eq!(assigned["payment_status"], "completed", "{assigned}");
@@ -132,6 +135,21 @@ async fn journal(shop: &Shop, position: i64) -> Sums {
     sums
 }
 
+/// The newest position of the ledger, once the read side has come so far.
+async fn projected(shop: &Shop) -> i64 {
+    let head: i64 =
+        sqlx::query_scalar("SELECT position FROM ledger_head").fetch_one(&shop.database.pool).await.unwrap();
+    eventually("the journal", PATIENCE, async || {
+        let reached: i64 = sqlx::query_scalar("SELECT position FROM follower_checkpoints WHERE name = 'projections'")
+            .fetch_optional(&shop.database.pool)
+            .await
+            .unwrap()?;
+        (reached >= head).then_some(())
+    })
+    .await;
+    head
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn replay_and_the_journal_agree_on_money_of_nobody() {
     let shop = Shop::open(Mining::OnDemand).await;
@@ -158,16 +176,7 @@ async fn replay_and_the_journal_agree_on_money_of_nobody() {
     };
     eventually("the orphaned deposit", PATIENCE, orphaned).await;
 
-    let head: i64 =
-        sqlx::query_scalar("SELECT position FROM ledger_head").fetch_one(&shop.database.pool).await.unwrap();
-    eventually("the journal", PATIENCE, async || {
-        let reached: i64 = sqlx::query_scalar("SELECT position FROM follower_checkpoints WHERE name = 'projections'")
-            .fetch_optional(&shop.database.pool)
-            .await
-            .unwrap()?;
-        (reached >= head).then_some(())
-    })
-    .await;
+    let head = projected(&shop).await;
     let positions: Vec<i64> = sqlx::query_scalar(
         "SELECT position FROM events
          WHERE (aggregate_type = 'deposit' OR event_type = 'DepositAssigned') AND position <= $1
@@ -198,4 +207,122 @@ async fn replay_and_the_journal_agree_on_money_of_nobody() {
     assert!(paused.status.success(), "{paused:?}");
     let chain = shop.gateway.run_json(&["audit", "replay", "--chain", "ethereum", "--json"]);
     assert_eq!(chain["steps"][0]["event_type"], "ChainPaused", "{chain}");
+}
+
+/// As a process does that dies between the two streams of an assignment: the holder's is written, the other payment was
+/// not told.
+async fn half_assigned(shop: &Shop, holder: &str, receiver: &str, deposit: &str) {
+    let ledger = Ledger::start(shop.database.pool.clone(), AppendSignal::new(), LedgerOptions::default());
+    let context = ledger.store().load::<Payment>(holder).await.unwrap();
+    let at = context.state().state().unwrap().updated_at;
+    let (deposit, to_payment_id) = (deposit.parse().unwrap(), receiver.parse().unwrap());
+    let reassign = ReassignDeposit { deposit, to_payment_id, reason: "the other currency".to_owned(), at };
+    let events = decide(context.state(), PaymentCommand::ReassignDeposit(Box::new(reassign))).unwrap();
+    let metadata = Metadata::system("test").to_map();
+    ledger.store().append::<Payment>(holder, context.sequence(), &events, &metadata, Vec::new()).await.unwrap();
+    ledger.shutdown().await;
+}
+
+fn reconciles(shop: &Shop, block: u64) {
+    let block = block.to_string();
+    let result = shop.gateway.run(&["audit", "reconcile", "--chain", "ethereum", "--block", &block, "--json"]);
+    assert!(result.status.success(), "{}", String::from_utf8_lossy(&result.stdout));
+}
+
+/// A customer paid in USDT to the address of a payment in ETH. The merchant opens one in USDT, and the operator gives it
+/// the money; the process dies on the way. Then the chain takes the money back, and gives it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn money_of_another_asset_is_given_to_a_payment_that_asks_for_it() {
+    let mut shop = Shop::open(Mining::OnDemand).await;
+    let (holder, address) = id_and_address(&shop.create("ORDER-1", "1", "ETH", 3600).await);
+    pay(&shop, &address, 100_000_000).await;
+    let held = listed(&shop, "held", 1).await;
+    assert_eq!((&held[0]["hold_reason"], &held[0]["payment_id"]), (&json!("wrong_asset"), &json!(holder)));
+    let deposit = held[0]["deposit"].as_str().unwrap().to_owned();
+
+    let (receiver, own) = id_and_address(&shop.create("ORDER-1-USDT", "100", "USDT", 3600).await);
+    let (native, _) = id_and_address(&shop.create("ORDER-2", "1", "ETH", 3600).await);
+    let args =
+        |payment: &str| ["deposits", "assign", &deposit, payment, "--reason", "the other currency"].map(str::to_owned);
+    let refuses = |payment: &str, why: &str| {
+        let args = args(payment);
+        refused(&shop, &args.each_ref().map(String::as_str), why);
+    };
+    refuses(&holder, "another asset than the payment asks for");
+    refuses(&native, "another asset than the payment asks for");
+    let merchant = ["merchant", "create", "--name", "Other", "--email", "other@example.com", "--json"];
+    let stranger = shop.gateway.run_json(&merchant);
+    let body = json!({ "order_id": "THEIRS", "amount": "100", "currency": "USDT", "blockchain": "ethereum" });
+    let theirs = shop.client.post(format!("{}/api/v1/payments", shop.gateway.url)).json(&body);
+    let theirs = theirs.bearer_auth(stranger["api_key"].as_str().unwrap()).send().await.unwrap();
+    let theirs: Value = theirs.json().await.unwrap();
+    refuses(theirs["id"].as_str().unwrap(), "a payment of another merchant");
+    assert_eq!(listed(&shop, "held", 1).await.len(), 1, "nothing has happened");
+
+    shop.gateway.kill();
+    half_assigned(&shop, &holder, &receiver, &deposit).await;
+    let head: i64 =
+        sqlx::query_scalar("SELECT position FROM ledger_head").fetch_one(&shop.database.pool).await.unwrap();
+    let open = |sums: &Sums, account: &str| -> i64 {
+        let lines = sums.iter().filter(|line| line[0].starts_with(account) && line[1] != "ethereum/native");
+        lines.map(|line| line[3].parse::<i64>().unwrap() - line[2].parse::<i64>().unwrap()).sum()
+    };
+    let (between, _) = replayed(&shop, head);
+    assert_eq!((open(&between, "suspense"), open(&between, "merchant")), (100_000_000, 0), "it waits in suspense");
+
+    shop.gateway.start().await;
+    let completed = shop.reaches(&receiver, "completed").await;
+    assert_eq!(completed["transactions"][0]["credited"], true, "{completed}");
+    assert_eq!(shop.webhook(&receiver, "payment.completed").await.json()["amount_paid"], "100.000000");
+    let shown = shop.payment(&holder).await;
+    assert_eq!((&shown["status"], &shown["transactions"][0]["assigned_to"]), (&json!("pending"), &json!(receiver)));
+    let command = [args(&receiver).as_slice(), &["--json".to_owned()]].concat();
+    let again = shop.gateway.run_json(&command.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!((&again["payment_id"], &again["payment_status"]), (&json!(receiver), &json!("completed")));
+    let assigned = &listed(&shop, "assigned", 1).await[0];
+    assert_eq!((&assigned["payment_id"], &assigned["deposit"]), (&json!(receiver), &json!(deposit)));
+    assert!(!assigned["to_address"].as_str().unwrap().eq_ignore_ascii_case(&own), "it stands where it came to");
+    assert!(listed(&shop, "held", 0).await.is_empty() && listed(&shop, "assigning", 0).await.is_empty());
+    let back = ["deposits", "refund", &deposit, "--transaction", &format!("0x{}", "ab".repeat(32)), "--reason", "r"];
+    refused(&shop, &back, &format!("assigned to payment {receiver}"));
+    reconciles(&shop, shop.chain.height().await);
+
+    let explained = |payment: &str| String::from_utf8(shop.gateway.run(&["audit", "explain", payment]).stdout).unwrap();
+    let (first, second) = (explained(&holder), explained(&receiver));
+    assert!(first.contains(&format!("was assigned to payment {receiver}")), "{first}");
+    assert!(second.contains(&format!("Payment {holder} held it")), "{second}");
+
+    shop.chain.reorg(CONFIRMATIONS).await;
+    shop.chain.mine(1).await;
+    shop.reaches(&receiver, "reversed").await;
+    shop.webhook(&receiver, "payment.reversed").await;
+    eventually("the holder's note", PATIENCE, async || {
+        let shown = shop.payment(&holder).await;
+        (shown["transactions"][0]["status"] == "orphaned").then_some(())
+    })
+    .await;
+    reconciles(&shop, shop.chain.height().await);
+
+    let head = projected(&shop).await;
+    let positions: Vec<i64> = sqlx::query_scalar(
+        "SELECT position FROM events WHERE event_type LIKE '%Deposit%' AND position <= $1 ORDER BY position",
+    )
+    .bind(head)
+    .fetch_all(&shop.database.pool)
+    .await
+    .unwrap();
+    for position in positions.iter().copied().chain([head]) {
+        assert_eq!(replayed(&shop, position).0, journal(&shop, position).await, "as of {position}");
+    }
+    let (sums, _) = replayed(&shop, head);
+    for account in ["suspense", "merchant", "custody"] {
+        assert_eq!(open(&sums, account), 0, "{account}: {sums:?}");
+    }
+    let names: Vec<String> =
+        sqlx::query_scalar("SELECT event_type FROM events WHERE aggregate_id = $1 ORDER BY sequence")
+            .bind(&receiver)
+            .fetch_all(&shop.database.pool)
+            .await
+            .unwrap();
+    assert_eq!(names, ["PaymentCreated", "DepositAssigned", "PaymentCompleted", "DepositOrphaned", "PaymentReversed"]);
 }

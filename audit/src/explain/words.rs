@@ -101,17 +101,17 @@ fn because(text: &mut String, state: &PaymentState, step: &Step) {
 
 /// Where assigned money had come to, and what became of it before and after it was assigned.
 fn came_from_elsewhere(text: &mut String, state: &PaymentState, given: &Given) {
-    let Given { state: deposit, history } = given;
-    let from = deposit.from.as_ref().map_or_else(String::new, |from| format!(" from {from}"));
+    let from = given.from.as_ref().map_or_else(String::new, |from| format!(" from {from}"));
     say!(text, "\nMoney that an operator gave to this payment");
     say!(
         text,
-        "  {}{from}, transaction {}, came to {}, which no payment claimed.",
-        amount(Some(state), &deposit.amount),
-        deposit.deposit.transaction,
-        deposit.address
+        "  {}{from}, transaction {}, came to {}, which {}.",
+        amount(Some(state), &given.amount),
+        given.deposit.transaction,
+        given.address,
+        given.holder.map_or_else(|| "no payment claimed".to_owned(), |holder| format!("is payment {holder}'s"))
     );
-    for (step, number) in history.steps.iter().zip(1_u32..) {
+    for (step, number) in given.history.steps.iter().zip(1_u32..) {
         say!(text, "{number:>3}. {}  {}", time(step.recorded_at), of_deposit(&step.event_type));
         because(text, state, step);
     }
@@ -121,7 +121,12 @@ fn of_deposit(event_type: &str) -> &'static str {
     match event_type {
         "UnmatchedDepositRecorded" => "It was recorded as confirmed.",
         "UnmatchedDepositOrphaned" => "Its block left the chain.",
-        "UnmatchedDepositAssigned" => "It was assigned to this payment.",
+        "DepositDetected" => "It was seen.",
+        "DepositReincluded" => "It stands in another block.",
+        "DepositConfirmed" => "It was confirmed.",
+        "DepositOrphaned" => "Its block left the chain.",
+        "UnmatchedDepositAssigned" | "HeldDepositReassigned" => "It was assigned to this payment.",
+        "ReassignedDepositReported" => "Its holder noted what this payment was told.",
         "UnmatchedDepositRefunded" => "It was recorded as sent back.",
         _ => "It changed.",
     }
@@ -174,6 +179,25 @@ fn what(state: &PaymentState, event: &PaymentEvent) -> String {
             it.block.number,
             it.deposit.chain,
             it.deposit.transaction
+        ),
+        PaymentEvent::HeldDepositReassigned(it) => format!(
+            "The held deposit of {}, transaction {}, was assigned to payment {}.",
+            amount(&it.amount),
+            it.deposit.transaction,
+            it.to_payment_id
+        ),
+        PaymentEvent::ReassignedDepositReported(it) => format!(
+            "The deposit of {}, transaction {}, which payment {} has, {} block {} ({}).",
+            amount(&it.amount),
+            it.deposit.transaction,
+            it.to_payment_id,
+            match it.state {
+                DepositState::Seen => "stands in",
+                DepositState::Confirmed => "is confirmed in",
+                DepositState::Orphaned => "left the chain with",
+            },
+            it.block.number,
+            it.block.hash
         ),
         PaymentEvent::HeldDepositRefunded(it) => {
             format!(
@@ -252,6 +276,9 @@ fn stands(text: &mut String, state: &PaymentState, history: &History) {
             (Disposition::Hold(_), Some(DepositDecision::Refunded { transaction })) => {
                 format!("recorded as sent back, transaction {transaction}")
             }
+            (Disposition::Hold(_), Some(DepositDecision::Reassigned { payment_id, .. })) => {
+                format!("assigned to payment {payment_id}")
+            }
             (Disposition::Hold(reason), _) => format!("held: {}", reason.as_str()),
         };
         let state_of = match deposit.state {
@@ -297,6 +324,14 @@ fn booked(text: &mut String, state: &PaymentState, books: &Books) {
             shown(Layer::Posted),
             shown(Layer::Pending)
         );
+    }
+    for (key, deposit) in &state.deposits {
+        if let Some(DepositDecision::Reassigned { payment_id, .. }) = &deposit.decision {
+            say!(
+                text,
+                "  What is in suspense of deposit {key} was given to payment {payment_id}, which is explained by itself."
+            );
+        }
     }
 }
 

@@ -187,7 +187,7 @@ pub(super) async fn fold(
     Ok(folded)
 }
 
-/// Adds the money that came while no payment claimed the address, and the payments that it was assigned to.
+/// Adds the money that came while no payment claimed the address, and the payments to which money here was assigned.
 async fn add_unmatched(
     pool: &PgPool,
     folded: &mut [Folded],
@@ -202,7 +202,8 @@ async fn add_unmatched(
             Some(Outcome::Assigned(payment)) => Some(payment).filter(|payment| Some(*payment) != own),
             Some(Outcome::Refunded { .. }) | None => None,
         });
-        given_to.push(assigned.collect());
+        let reassigned = target.payment.iter().flat_map(|payment| &payment.reassigned_to).copied();
+        given_to.push(assigned.chain(reassigned).collect());
     }
     let ids: BTreeSet<String> = given_to.iter().flatten().map(ToString::to_string).collect();
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
@@ -294,7 +295,7 @@ async fn money_events(pool: &PgPool, payments: &[&str], position: i64) -> Result
                 (extract(epoch FROM recorded_at) * 1000000)::bigint AS recorded_at_micros
          FROM events
          WHERE aggregate_type = 'payment' AND aggregate_id = ANY ($1) AND position <= $2
-           AND (event_type LIKE 'Deposit%' OR event_type LIKE 'Refund%' OR event_type = 'PaymentCreated')
+           AND (event_type LIKE '%Deposit%' OR event_type LIKE 'Refund%' OR event_type = 'PaymentCreated')
          ORDER BY aggregate_id, sequence",
     )
     .bind(payments)

@@ -20,7 +20,7 @@ pub(super) struct Folded {
     pub(super) payment: Option<PaymentView>,
     /// Money that came to it while no payment claimed it.
     pub(super) unmatched: Vec<Unmatched>,
-    /// The other payments that some of that was assigned to: their refunds may have been paid from here.
+    /// The other payments that some of the money here was assigned to: their refunds may have been paid from here.
     pub(super) given_to: Vec<PaymentView>,
 }
 
@@ -34,6 +34,8 @@ pub(super) struct PaymentView {
     deposits: BTreeMap<DepositKey, Deposit>,
     /// Deposits that were assigned to it and stand at other addresses.
     elsewhere: BTreeSet<DepositKey>,
+    /// The payments that have deposits which stand here.
+    pub(super) reassigned_to: BTreeSet<PaymentId>,
     refunds: Vec<Refund>,
 }
 
@@ -144,6 +146,7 @@ impl PaymentView {
             address: created.terms.address.clone(),
             deposits: BTreeMap::new(),
             elsewhere: BTreeSet::new(),
+            reassigned_to: BTreeSet::new(),
             refunds: Vec::new(),
         })
     }
@@ -169,6 +172,13 @@ impl PaymentView {
                 if assigned.was_unmatched {
                     self.elsewhere.insert(assigned.deposit);
                 }
+            }
+            // It stands where it stood.
+            PaymentEvent::HeldDepositReassigned(reassigned) => {
+                self.reassigned_to.insert(reassigned.to_payment_id);
+            }
+            PaymentEvent::ReassignedDepositReported(reported) => {
+                self.stand(reported.deposit, reported.amount, reported.block.number, reported.state);
             }
             PaymentEvent::HeldDepositRefunded(refund) => self.refunds.push(Refund {
                 chain: refund.deposit.chain.clone(),

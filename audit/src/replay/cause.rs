@@ -37,6 +37,8 @@ impl Cause {
             LedgerEvent::Payment(PaymentEvent::DepositConfirmed(it)) => Some((&it.deposit, it.revision)),
             LedgerEvent::Payment(PaymentEvent::DepositOrphaned(it)) => Some((&it.deposit, it.revision)),
             LedgerEvent::Payment(PaymentEvent::DepositAssigned(it)) => Some((&it.deposit, it.revision)),
+            LedgerEvent::Payment(PaymentEvent::HeldDepositReassigned(it)) => Some((&it.deposit, it.revision)),
+            LedgerEvent::Payment(PaymentEvent::ReassignedDepositReported(it)) => Some((&it.deposit, it.revision)),
             LedgerEvent::Payment(PaymentEvent::HeldDepositRefunded(it)) => Some((&it.deposit, it.revision)),
             LedgerEvent::Deposit(it) => Some((it.deposit(), it.revision())),
             _ => None,
@@ -47,6 +49,7 @@ impl Cause {
             LedgerEvent::Payment(PaymentEvent::DepositConfirmed(it)) => Some(&it.block),
             LedgerEvent::Payment(PaymentEvent::DepositOrphaned(it)) => Some(&it.block),
             LedgerEvent::Payment(PaymentEvent::DepositAssigned(it)) => Some(&it.block),
+            LedgerEvent::Payment(PaymentEvent::ReassignedDepositReported(it)) => Some(&it.block),
             LedgerEvent::Deposit(it) => it.block(),
             _ => None,
         };

@@ -56,8 +56,19 @@ pub(crate) fn of_payment(event: &PaymentEvent, before: Option<&PaymentState>, st
             format!("Its block left the canonical chain. {booked}")
         }
         PaymentEvent::DepositAssigned(it) => {
-            let before = if it.was_unmatched { "It was no payment's" } else { "It was held" };
+            let before = match (it.from_payment_id, it.was_unmatched) {
+                (Some(holder), _) => format!("Payment {holder} held it"),
+                (None, true) => "It was no payment's".to_owned(),
+                (None, false) => "It was held".to_owned(),
+            };
             format!("{before}; an operator decided that it is this payment's: {:?}.", it.reason)
+        }
+        PaymentEvent::HeldDepositReassigned(it) => format!(
+            "An operator decided that it is payment {}'s, which books it from now on: {:?}.",
+            it.to_payment_id, it.reason
+        ),
+        PaymentEvent::ReassignedDepositReported(it) => {
+            format!("Payment {} has it by decision, was told of this first, and books it.", it.to_payment_id)
         }
         PaymentEvent::HeldDepositRefunded(it) => format!(
             "An operator says that this transaction sent it back ({:?}); the ledger has not looked on the chain.",

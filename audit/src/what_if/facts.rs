@@ -5,8 +5,9 @@
 //! no event and are not among the facts.
 
 use wopay_domain::payment::{
-    AssignDeposit, CompleteRefund, CreatePayment, DepositReport, DepositStage, PaymentCommand, PaymentEvent,
-    PaymentStatus, RefundHeldDeposit, RequestRefund, Standing, UnmatchedMoney,
+    AssignDeposit, CompleteRefund, CreatePayment, DepositReport, DepositStage, DepositState, Holder, PaymentCommand,
+    PaymentEvent, PaymentStatus, ReassignDeposit, RefundHeldDeposit, RequestRefund, Standing, ToldDeposit,
+    UnmatchedMoney,
 };
 use wopay_domain::{BlockRef, DepositKey, Money, Timestamp};
 
@@ -54,7 +55,7 @@ pub(super) fn tell_back(events: &[PaymentEvent]) -> Result<Facts, FactsError> {
         terms: created.terms.clone(),
         at: created.created_at,
     };
-    let mut reader = Reader { events: rest, next: 0, status: PaymentStatus::Pending };
+    let mut reader = Reader { create: &create, events: rest, next: 0, status: PaymentStatus::Pending };
     let mut told = Vec::new();
     while let Some(fact) = reader.next_fact()? {
         told.push(fact);
@@ -63,6 +64,7 @@ pub(super) fn tell_back(events: &[PaymentEvent]) -> Result<Facts, FactsError> {
 }
 
 struct Reader<'a> {
+    create: &'a CreatePayment,
     /// Without the creation.
     events: &'a [PaymentEvent],
     next: usize,
@@ -76,7 +78,7 @@ impl<'a> Reader<'a> {
             let report = self.report(&deposit);
             let at = report.at;
             (PaymentCommand::ObserveDeposit(Box::new(report)), at)
-        } else if let Some((command, at)) = refund(event).or_else(|| decision(event)) {
+        } else if let Some((command, at)) = refund(event).or_else(|| decision(event, self.create)) {
             self.next = self.next.saturating_add(1);
             self.take_standing(sent_by(event), at);
             (command, at)
@@ -171,16 +173,18 @@ fn refund(event: &PaymentEvent) -> Option<(PaymentCommand, Timestamp)> {
     }
 }
 
-/// What an operator decided about a deposit that did not count.
-fn decision(event: &PaymentEvent) -> Option<(PaymentCommand, Timestamp)> {
+/// What an operator decided about a deposit that did not count, and what was reported of it after that.
+fn decision(event: &PaymentEvent, create: &CreatePayment) -> Option<(PaymentCommand, Timestamp)> {
     match event {
         PaymentEvent::DepositAssigned(it) => {
             let unmatched = UnmatchedMoney {
                 revision: it.revision,
                 amount: it.amount.clone(),
-                address: it.address.clone().unwrap_or_default(),
+                address: it.address.clone().unwrap_or_else(|| create.terms.address.clone()),
                 from: it.from.clone(),
                 block: it.block.clone(),
+                // Of the same merchant, or it would have been refused.
+                held_by: it.from_payment_id.map(|payment_id| Holder { payment_id, merchant_id: it.merchant_id }),
             };
             let assign = AssignDeposit {
                 deposit: it.deposit.clone(),
@@ -189,6 +193,33 @@ fn decision(event: &PaymentEvent) -> Option<(PaymentCommand, Timestamp)> {
                 at: it.at,
             };
             Some((PaymentCommand::AssignDeposit(Box::new(assign)), it.at))
+        }
+        PaymentEvent::HeldDepositReassigned(it) => {
+            let reassign = ReassignDeposit {
+                deposit: it.deposit.clone(),
+                to_payment_id: it.to_payment_id,
+                reason: it.reason.clone(),
+                at: it.at,
+            };
+            Some((PaymentCommand::ReassignDeposit(Box::new(reassign)), it.at))
+        }
+        PaymentEvent::ReassignedDepositReported(it) => {
+            let confirmations = it.confirmations;
+            let report = DepositReport {
+                deposit: it.deposit.clone(),
+                revision: it.revision,
+                amount: it.amount.clone(),
+                from: None,
+                block: it.block.clone(),
+                stage: match it.state {
+                    DepositState::Seen => DepositStage::Seen { confirmations },
+                    DepositState::Confirmed => DepositStage::Confirmed { confirmations },
+                    DepositState::Orphaned => DepositStage::Orphaned,
+                },
+                at: it.at,
+            };
+            let told = ToldDeposit { report, told: it.to_payment_id };
+            Some((PaymentCommand::ObserveToldDeposit(Box::new(told)), it.at))
         }
         PaymentEvent::HeldDepositRefunded(it) => {
             let refund = RefundHeldDeposit {
@@ -210,6 +241,8 @@ fn sent_by(event: &PaymentEvent) -> Option<&str> {
         PaymentEvent::RefundCompleted(completed) => Some(&completed.transaction),
         PaymentEvent::HeldDepositRefunded(refund) => Some(&refund.transaction),
         PaymentEvent::DepositAssigned(assigned) => Some(&assigned.deposit.transaction),
+        PaymentEvent::HeldDepositReassigned(reassigned) => Some(&reassigned.deposit.transaction),
+        PaymentEvent::ReassignedDepositReported(reported) => Some(&reported.deposit.transaction),
         _ => None,
     }
 }

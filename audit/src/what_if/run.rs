@@ -215,6 +215,11 @@ impl Runner<'_> {
                 report.revision = self.revision;
                 PaymentCommand::ObserveDeposit(report)
             }
+            PaymentCommand::ObserveToldDeposit(mut told) => {
+                self.revision = self.revision.saturating_add(1);
+                told.report.revision = self.revision;
+                PaymentCommand::ObserveToldDeposit(told)
+            }
             PaymentCommand::AssignDeposit(mut assign) => {
                 if let Some(unmatched) = &mut assign.unmatched {
                     self.revision = self.revision.saturating_add(1);
@@ -252,6 +257,8 @@ const fn name(command: &PaymentCommand) -> &'static str {
         PaymentCommand::Expire { .. } => "expire",
         PaymentCommand::Cancel { .. } => "cancel",
         PaymentCommand::AssignDeposit(_) => "assign a deposit",
+        PaymentCommand::ReassignDeposit(_) => "reassign a deposit",
+        PaymentCommand::ObserveToldDeposit(_) => "reassigned deposit",
         PaymentCommand::RefundHeldDeposit(_) => "refund a held deposit",
         PaymentCommand::RequestRefund(_) => "request a refund",
         PaymentCommand::CompleteRefund(_) => "complete a refund",

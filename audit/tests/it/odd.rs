@@ -10,7 +10,9 @@ use wopay_domain::chains::{AddToken, Chain, ChainCommand};
 use wopay_domain::deposit::{
     AssignUnmatched, ObserveUnmatched, RefundUnmatched, UnmatchedDeposit, UnmatchedDepositCommand,
 };
-use wopay_domain::payment::{AssignDeposit, DepositReport, DepositStage, PaymentCommand, UnmatchedMoney};
+use wopay_domain::payment::{
+    AssignDeposit, DepositReport, DepositStage, Holder, PaymentCommand, ReassignDeposit, ToldDeposit, UnmatchedMoney,
+};
 use wopay_domain::{Asset, AssetId, BlockRef, ChainName, DepositId, DepositKey, DepositLeg, Money, chains, deposit};
 
 use crate::story::{Story, at, payment_id, usdt, whole};
@@ -61,8 +63,13 @@ impl Odd {
 
     async fn change_chain(&mut self) {
         let mut state = Chain::default();
-        let add =
-            ChainCommand::AddToken(AddToken { chain: chain(), token: gold(), min_deposit: None, configured: vec![usdt()], at: at(1) });
+        let add = ChainCommand::AddToken(AddToken {
+            chain: chain(),
+            token: gold(),
+            min_deposit: None,
+            configured: vec![usdt()],
+            at: at(1),
+        });
         let pause = ChainCommand::Pause { chain: chain(), reason: "upgrade".to_owned(), at: at(2) };
         for (command, second) in [(add, 1), (pause, 2)] {
             for event in chains::decide(&state, command).unwrap() {
@@ -94,7 +101,7 @@ impl Odd {
         self.execute(0, UnmatchedDepositCommand::Assign(assign), "operator", second).await;
         let state = self.deposits[0].state().unwrap().clone();
         let (revision, amount, from, block) = (state.revision, state.amount, state.from, state.block);
-        let unmatched = Some(UnmatchedMoney { revision, amount, address: state.address, from, block });
+        let unmatched = Some(UnmatchedMoney { revision, amount, address: state.address, from, block, held_by: None });
         let assign = AssignDeposit { deposit: state.deposit, unmatched, reason, at: at(second) };
         self.story.execute(1, PaymentCommand::AssignDeposit(Box::new(assign)), "operator", second).await;
     }
@@ -176,6 +183,108 @@ async fn an_assignment_is_explained_with_who_and_why() {
     }
     let early = explain(odd.story.pool(), payment_id(1), Some(Moment::Time(at(15)))).await.unwrap();
     assert!(!early.contains("gave to this payment"), "{early}");
+}
+
+/// Payment 1 was cancelled and paid all the same; payment 2 is the order anew, and the money is given to it.
+async fn given_to_another() -> Story {
+    let mut story = Story::new().await;
+    story.register().await;
+    story.create(1, 1).await;
+    story.create(2, 2).await;
+    story.execute(1, PaymentCommand::Cancel { at: at(3) }, "operator", 3).await;
+    story.confirmed(1, 100, whole(100), 20).await;
+    let state = story.payment(1).clone();
+    let (deposit, known) = state.deposits.first_key_value().unwrap();
+    let (deposit, to_payment_id, reason) = (deposit.clone(), payment_id(2), "the second order".to_owned());
+    let reassign = ReassignDeposit { deposit: deposit.clone(), to_payment_id, reason: reason.clone(), at: at(30) };
+    story.execute(1, PaymentCommand::ReassignDeposit(Box::new(reassign)), "operator", 30).await;
+    let unmatched = Some(UnmatchedMoney {
+        revision: known.revision,
+        amount: known.amount.clone(),
+        address: state.terms.address.clone(),
+        from: known.from.clone(),
+        block: known.block.clone(),
+        held_by: Some(Holder { payment_id: state.id, merchant_id: state.merchant_id }),
+    });
+    let assign = AssignDeposit { deposit: deposit.clone(), unmatched, reason, at: at(30) };
+    story.execute(2, PaymentCommand::AssignDeposit(Box::new(assign)), "operator", 30).await;
+    let (revision, amount, from, block) =
+        (story.next_revision(), known.amount.clone(), known.from.clone(), known.block.clone());
+    let report = DepositReport { deposit, revision, amount, from, block, stage: DepositStage::Orphaned, at: at(40) };
+    story.execute(2, PaymentCommand::ObserveDeposit(Box::new(report.clone())), WATCHER, 40).await;
+    let told = ToldDeposit { report, told: payment_id(2) };
+    story.execute(1, PaymentCommand::ObserveToldDeposit(Box::new(told)), WATCHER, 40).await;
+    story
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn money_that_went_from_one_payment_to_another_is_told_by_both() {
+    let story = given_to_another().await;
+    let replayed = history(story.pool(), &Subject::Payment(payment_id(1)), None).await.unwrap();
+    let steps: Vec<_> = replayed.steps.iter().map(|step| step.event_type.as_str()).collect();
+    assert_eq!(steps[steps.len() - 3..], ["HeldDepositReassigned", "PaymentCancelled", "ReassignedDepositReported"]);
+    assert!(replayed.steps[steps.len() - 3].booked.is_empty() && replayed.steps[steps.len() - 1].booked.is_empty());
+    assert_eq!(replayed.steps[steps.len() - 1].cause.block.as_ref().unwrap().number, 100);
+
+    let (first, second) = (payment_id(1), payment_id(2));
+    let at_30 = Some(Moment::Time(at(35)));
+    let giver = explain(story.pool(), first, at_30).await.unwrap();
+    let taker = explain(story.pool(), second, at_30).await.unwrap();
+    let later = explain(story.pool(), first, None).await.unwrap();
+    for (text, sentence) in [
+        (&giver, format!("The held deposit of 100 USDT, transaction 0x{:064x}, was assigned to payment {second}.", 1)),
+        (
+            &giver,
+            format!(
+                "Why: An operator decided that it is payment {second}'s, which books it from now on: \"the second order\"."
+            ),
+        ),
+        (&giver, format!("100 USDT, confirmed, assigned to payment {second}.")),
+        (&giver, format!("was given to payment {second}, which is explained by itself.")),
+        (
+            &taker,
+            format!(
+                "Why: Payment {first} held it; an operator decided that it is this payment's: \"the second order\"."
+            ),
+        ),
+        (&taker, format!("came to 0x{:040x}, which is payment {first}'s.", 1)),
+        (&taker, "It was confirmed.".to_owned()),
+        (&taker, "suspense (held until somebody decides): 0 USDT posted, 0 USDT pending.".to_owned()),
+        (&taker, "custody:bsc (what our addresses hold): 100 USDT posted, 0 USDT pending.".to_owned()),
+        (&later, format!("which payment {second} has, left the chain with block 100")),
+        (&later, format!("Why: Payment {second} has it by decision, was told of this first, and books it.")),
+    ] {
+        assert!(text.contains(&sentence), "{sentence:?} is missing from\n{text}");
+    }
+    let replay = ledger(story.pool(), None, |_| {}).await.unwrap();
+    assert!(replay.is_balanced);
+    assert!(
+        replay.balances.iter().all(|line| line.posted.minor == 0 && line.pending.minor == 0),
+        "{:?}",
+        replay.balances
+    );
+    let early = ledger(story.pool(), at_30, |_| {}).await.unwrap();
+    let posted: Vec<_> = early.balances.iter().filter(|line| line.posted.minor > 0).collect();
+    assert_eq!(posted.len(), 2, "custody and the merchant: {posted:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn money_that_went_from_one_payment_to_another_is_exported_and_decided_again() {
+    let story = given_to_another().await;
+    story.world.seal().await;
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("export");
+    let options = ExportOptions { from: None, to: None, out: out.clone(), trusted: None };
+    export(story.pool(), &story.world.public(), &options, |_| {}).await.unwrap();
+    let checked = CheckOptions { key: Some(story.world.public()), trusted: None };
+    assert_eq!(check(&out, &checked, &|_| {}).unwrap().problems, []);
+    let report = what_if(story.pool(), &Options::default(), |_| {}).await.unwrap();
+    assert_eq!(
+        (report.payments, report.same, report.not_reproduced),
+        (2, 2, 0),
+        "{:?}",
+        report.not_reproduced_examples
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

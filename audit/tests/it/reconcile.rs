@@ -1,5 +1,7 @@
 //! The ledger's view of a block, beside a chain that says what the test wants.
 
+mod reassigned;
+
 use std::collections::HashMap;
 
 use chrono::{DateTime, TimeDelta};
@@ -231,6 +233,7 @@ impl Book {
             address: state.address,
             from: state.from,
             block: state.block,
+            held_by: None,
         };
         let assign =
             AssignDeposit { deposit: state.deposit, unmatched: Some(unmatched), reason: "r".to_owned(), at: at(110) };

@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use wopay_domain::merchant::{Merchant, MerchantCommand, MerchantPolicy, RegisterMerchant};
 use wopay_domain::payment::{
     CompleteRefund, CreatePayment, DepositReport, DepositStage, LateDeposits, Payment, PaymentCommand, PaymentPolicy,
-    PaymentTerms, RequestRefund, decide, evolve,
+    PaymentState, PaymentTerms, RequestRefund, decide, evolve,
 };
 use wopay_domain::{
     Asset, AssetId, BlockRef, ChainName, DepositKey, DepositLeg, MerchantId, Metadata, Money, PaymentId, Percentage,
@@ -88,6 +88,10 @@ impl Story {
 
     pub(crate) fn pool(&self) -> &PgPool {
         self.world.pool()
+    }
+
+    pub(crate) fn payment(&self, number: u32) -> &PaymentState {
+        self.payments[&number].state().unwrap()
     }
 
     pub(crate) fn position(&self) -> i64 {

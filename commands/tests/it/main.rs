@@ -13,6 +13,7 @@ mod inbox;
 mod merchants;
 mod order;
 mod outages;
+mod reassigned;
 mod support;
 mod unmatched;
 mod versions;

@@ -1,11 +1,14 @@
 //! What the tests share: payments of small words, and what must be true of every ledger.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DurationRound, TimeDelta, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 use wopay_commands::{Ledger, LedgerOptions};
+use wopay_domain::envelope::decode;
+use wopay_domain::ledger::{Layer, Side, postings};
 use wopay_domain::payment::{CreatePayment, DepositReport, DepositStage, LateDeposits, PaymentPolicy, PaymentTerms};
 use wopay_domain::{
     Asset, AssetId, BlockRef, ChainName, DepositKey, DepositLeg, MerchantId, Metadata, Money, PaymentId, Percentage,
@@ -130,4 +133,31 @@ pub(crate) async fn assert_whole(pool: &PgPool) {
     assert_eq!(count(pool, deposits).await, creations, "addresses claimed by their payments");
     let others = "SELECT count(*) FROM claims WHERE kind IN ('order', 'deposit:evm')";
     assert_eq!(count(pool, others).await, 2 * creations, "claims without their payment");
+}
+
+/// Posted debits less credits by kind of account; every event balances.
+pub(crate) async fn books(pool: &PgPool) -> BTreeMap<String, i128> {
+    let rows: Vec<(String, String, String, String)> =
+        sqlx::query_as("SELECT aggregate_type, event_type, event_version, payload::text FROM events ORDER BY position")
+            .fetch_all(pool)
+            .await
+            .unwrap();
+    let mut books = BTreeMap::new();
+    for (aggregate, event, version, payload) in rows {
+        let lines = postings(&decode(&aggregate, &event, &version, 1, &payload).unwrap());
+        let mut sum = 0;
+        for line in lines {
+            let minor = i128::try_from(line.amount.minor()).unwrap();
+            let signed = if line.side == Side::Debit { minor } else { -minor };
+            sum += signed;
+            if line.layer == Layer::Posted {
+                let account = line.account.to_string();
+                let account = account.rsplit(':').next().unwrap().to_owned();
+                *books.entry(account).or_insert(0) += signed;
+            }
+        }
+        assert_eq!(sum, 0, "{event}");
+    }
+    books.retain(|_, balance| *balance != 0);
+    books
 }

@@ -2,17 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::PgPool;
 use wopay_commands::{Created, ExecuteError, Ledger, UnmatchedError};
 use wopay_domain::deposit::{
     AssignUnmatched, RefundUnmatched, UnmatchedDeposit, UnmatchedDepositCommand, UnmatchedDepositError, decide,
 };
-use wopay_domain::envelope::decode;
-use wopay_domain::ledger::{Layer, Side, postings};
 use wopay_domain::payment::{DepositReport, DepositStage, PaymentError, PaymentStatus};
 use wopay_domain::{AssetId, DepositId, Money, PaymentId};
 
-use crate::support::{assert_whole, chain, create, ledger, merchant_id, metadata, now, seen};
+use crate::support::{assert_whole, books, chain, create, ledger, merchant_id, metadata, now, seen};
 
 const ADDRESS: &str = "0x00000000000000000000000000000000000000ee";
 
@@ -37,33 +34,6 @@ async fn observe(ledger: &Ledger, report: &DepositReport) {
 
 fn assign(payment_id: PaymentId) -> AssignUnmatched {
     AssignUnmatched { payment_id, reason: "an older address".to_owned(), at: now() }
-}
-
-/// Posted debits less credits by kind of account; every event balances.
-async fn books(pool: &PgPool) -> BTreeMap<String, i128> {
-    let rows: Vec<(String, String, String, String)> =
-        sqlx::query_as("SELECT aggregate_type, event_type, event_version, payload::text FROM events ORDER BY position")
-            .fetch_all(pool)
-            .await
-            .unwrap();
-    let mut books = BTreeMap::new();
-    for (aggregate, event, version, payload) in rows {
-        let lines = postings(&decode(&aggregate, &event, &version, 1, &payload).unwrap());
-        let mut sum = 0;
-        for line in lines {
-            let minor = i128::try_from(line.amount.minor()).unwrap();
-            let signed = if line.side == Side::Debit { minor } else { -minor };
-            sum += signed;
-            if line.layer == Layer::Posted {
-                let account = line.account.to_string();
-                let account = account.rsplit(':').next().unwrap().to_owned();
-                *books.entry(account).or_insert(0) += signed;
-            }
-        }
-        assert_eq!(sum, 0, "{event}");
-    }
-    books.retain(|_, balance| *balance != 0);
-    books
 }
 
 fn sums(expected: &[(&str, i128)]) -> BTreeMap<String, i128> {

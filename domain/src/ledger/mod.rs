@@ -13,7 +13,7 @@
 //! | deposit orphaned after that | | the reverse |
 //! | unmatched deposit recorded | | debit custody, credit suspense |
 //! | unmatched deposit orphaned | | the reverse |
-//! | held or unmatched deposit assigned to a payment | | debit suspense, credit payable |
+//! | held or unmatched deposit assigned to a payment, by that payment's event | | debit suspense, credit payable |
 //! | held or unmatched deposit sent back | | debit suspense, credit custody; the network's fee: debit gas, credit custody |
 //! | refund requested | debit payable, credit custody | |
 //! | refund completed | released | debit payable, credit custody; the network's fee: debit gas, credit custody |
@@ -170,7 +170,10 @@ fn payment_postings(event: &PaymentEvent) -> Vec<Posting> {
         PaymentEvent::HeldDepositRefunded(refund) => {
             sent_back(&refund.deposit.chain, &refund.amount, refund.network_fee.as_ref())
         }
-        PaymentEvent::PaymentCreated(_)
+        // The payment that has it books what becomes of it.
+        PaymentEvent::HeldDepositReassigned(_)
+        | PaymentEvent::ReassignedDepositReported(_)
+        | PaymentEvent::PaymentCreated(_)
         | PaymentEvent::PaymentPartiallyPaid(_)
         | PaymentEvent::PaymentConfirming(_)
         | PaymentEvent::PaymentCompleted(_)
@@ -218,6 +221,8 @@ const fn payment_effective_at(event: &PaymentEvent) -> Timestamp {
         PaymentEvent::DepositConfirmed(deposit) => deposit.block.time,
         PaymentEvent::DepositOrphaned(deposit) => deposit.block.time,
         PaymentEvent::DepositAssigned(assigned) => assigned.at,
+        PaymentEvent::HeldDepositReassigned(reassigned) => reassigned.at,
+        PaymentEvent::ReassignedDepositReported(reported) => reported.block.time,
         PaymentEvent::HeldDepositRefunded(refund) => refund.at,
         PaymentEvent::RefundRequested(refund) => refund.at,
         PaymentEvent::RefundCompleted(refund) => refund.at,

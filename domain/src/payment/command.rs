@@ -28,6 +28,10 @@ pub enum PaymentCommand {
     },
     /// An operator says that a held deposit, or money that was no payment's, is this payment's.
     AssignDeposit(Box<AssignDeposit>),
+    /// An operator says that a held deposit is another payment's.
+    ReassignDeposit(Box<ReassignDeposit>),
+    /// A watcher says in what state a deposit is that was reassigned, and the payment which has it now was told.
+    ObserveToldDeposit(Box<ToldDeposit>),
     /// An operator says that a held deposit was sent back.
     RefundHeldDeposit(Box<RefundHeldDeposit>),
     /// Set confirmed money aside, to be sent back.
@@ -65,7 +69,7 @@ pub struct CreatePayment {
 pub struct AssignDeposit {
     /// Which deposit.
     pub deposit: DepositKey,
-    /// What it is, if the payment has never seen it: confirmed money that is in the books as nobody's.
+    /// What it is, if the payment has never seen it: confirmed money that is in the books as nobody's, or as held.
     pub unmatched: Option<UnmatchedMoney>,
     /// Why; 1 to 500 bytes. Kept for ever: no personal data.
     pub reason: String,
@@ -73,7 +77,7 @@ pub struct AssignDeposit {
     pub at: Timestamp,
 }
 
-/// Confirmed money that is in the books as nobody's.
+/// Confirmed money that is in the books as nobody's, or as held by another payment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnmatchedMoney {
     /// The last revision that is known of it.
@@ -86,6 +90,39 @@ pub struct UnmatchedMoney {
     pub from: Option<String>,
     /// Where it stands.
     pub block: BlockRef,
+    /// The payment that held it and gave it away; `None`: it was no payment's.
+    pub held_by: Option<Holder>,
+}
+
+/// A payment that held money which is another's by decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The payment.
+    pub payment_id: PaymentId,
+    /// Whose it is.
+    pub merchant_id: MerchantId,
+}
+
+/// Gives a held deposit to another payment of the same merchant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReassignDeposit {
+    /// Which deposit.
+    pub deposit: DepositKey,
+    /// The payment. Whether it can take the money is its own to say, and to be asked before.
+    pub to_payment_id: PaymentId,
+    /// Why; 1 to 500 bytes. Kept for ever: no personal data.
+    pub reason: String,
+    /// Now.
+    pub at: Timestamp,
+}
+
+/// A report of a deposit that was reassigned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToldDeposit {
+    /// The report.
+    pub report: DepositReport,
+    /// The payment that was told of it before.
+    pub told: PaymentId,
 }
 
 /// Records that a held deposit was sent back.

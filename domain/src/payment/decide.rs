@@ -13,6 +13,7 @@ use super::state::{
     Deposit, DepositDecision, DepositState, Disposition, HoldReason, LateDeposits, Payment, PaymentState, PaymentStatus,
 };
 use crate::Timestamp;
+use crate::ids::PaymentId;
 
 /// The events that follow from a command, none if it changes nothing.
 ///
@@ -23,12 +24,17 @@ pub fn decide(payment: &Payment, command: PaymentCommand) -> Result<Vec<PaymentE
         (None, PaymentCommand::Create(create)) => self::create(*create),
         (None, _) => Err(PaymentError::NotFound),
         (Some(_), PaymentCommand::Create(_)) => Err(PaymentError::AlreadyExists),
-        (Some(state), PaymentCommand::ObserveDeposit(report)) => observe(state, &report),
+        (Some(state), PaymentCommand::ObserveDeposit(report)) => observe(state, &report, None),
+        (Some(state), PaymentCommand::ObserveToldDeposit(told)) => observe(state, &told.report, Some(told.told)),
         (Some(state), PaymentCommand::Expire { at }) => expire(state, at),
         (Some(state), PaymentCommand::Cancel { at }) => cancel(state, at),
         (Some(state), PaymentCommand::AssignDeposit(assign)) => {
             let cause = Cause::decision(state, &assign.deposit.transaction, assign.at);
             with_standing(state, decision::assign(state, *assign)?, cause)
+        }
+        (Some(state), PaymentCommand::ReassignDeposit(reassign)) => {
+            let cause = Cause { transaction: Some(reassign.deposit.transaction.clone()), ..Cause::at(reassign.at) };
+            with_standing(state, decision::reassign(state, *reassign)?, cause)
         }
         (Some(state), PaymentCommand::RefundHeldDeposit(refund)) => {
             let cause = Cause { transaction: Some(refund.transaction.clone()), ..Cause::at(refund.at) };
@@ -99,11 +105,25 @@ fn create(create: CreatePayment) -> Result<Vec<PaymentEvent>, PaymentError> {
 }
 
 /// Applies one report of a watcher. An equal or older revision than the last known changes nothing; a newer one always
-/// leaves a trace that carries its revision, so that the reports which it overtook are recognized when they arrive.
-fn observe(payment: &PaymentState, report: &DepositReport) -> Result<Vec<PaymentEvent>, PaymentError> {
+/// leaves a trace that carries its revision, so that the reports which it overtook are recognized when they arrive. A report
+/// of a deposit that is another payment's by decision is refused until that one was told.
+fn observe(
+    payment: &PaymentState,
+    report: &DepositReport,
+    told: Option<PaymentId>,
+) -> Result<Vec<PaymentEvent>, PaymentError> {
     let known = payment.deposits.get(&report.deposit);
     if known.is_some_and(|deposit| deposit.revision >= report.revision) {
         return Ok(Vec::new());
+    }
+    if let Some(deposit) = known
+        && let Some(DepositDecision::Reassigned { payment_id, .. }) = &deposit.decision
+    {
+        if told != Some(*payment_id) {
+            return Err(PaymentError::DepositReassigned(*payment_id));
+        }
+        let events = vec![decision::follow(payment, report, deposit, *payment_id)];
+        return with_standing(payment, events, Cause::deposit(report));
     }
     let stood = known.filter(|deposit| deposit.is_live());
     let events = match (stood, report.stage) {

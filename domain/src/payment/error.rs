@@ -3,7 +3,7 @@
 use super::state::{DepositState, PaymentStatus};
 use crate::Timestamp;
 use crate::chain::DepositKey;
-use crate::ids::RefundId;
+use crate::ids::{PaymentId, RefundId};
 use crate::money::{Money, MoneyError};
 
 /// Why a payment refuses a command. Nothing has changed.
@@ -76,6 +76,14 @@ pub enum PaymentError {
     /// The money was sent back.
     #[error("the deposit was refunded by transaction {0}")]
     DepositRefunded(String),
+    /// It is another payment's by decision, which books it.
+    #[error("the deposit was assigned to payment {0}, which has it now")]
+    DepositReassigned(PaymentId),
+    /// Money is not carried from one merchant to another.
+    #[error(
+        "the deposit is held by a payment of another merchant: it can be assigned to that merchant's payments, or refunded"
+    )]
+    OtherMerchant,
     /// A decision about a deposit that contradicts the payment or itself.
     #[error("invalid decision: {0}")]
     InvalidDecision(&'static str),

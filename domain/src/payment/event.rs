@@ -4,7 +4,7 @@ use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
 
 use super::refund::{RefundCancelled, RefundCompleted, RefundRequested};
-use super::state::{Disposition, Flags, PaymentStatus, PaymentTerms};
+use super::state::{DepositState, Disposition, Flags, PaymentStatus, PaymentTerms};
 use crate::Timestamp;
 use crate::chain::{BlockRef, DepositKey};
 use crate::ids::{MerchantId, PaymentId};
@@ -26,6 +26,11 @@ pub enum PaymentEvent {
     DepositOrphaned(Box<DepositOrphaned>),
     /// An operator decided that a deposit which did not count is this payment's: it is booked from suspense to the merchant.
     DepositAssigned(Box<DepositAssigned>),
+    /// An operator decided that a deposit which is held here is another payment's, whose own `DepositAssigned` books it from
+    /// suspense to the merchant.
+    HeldDepositReassigned(Box<HeldDepositReassigned>),
+    /// What the chain did with such a deposit afterwards, which the other payment was told of and books.
+    ReassignedDepositReported(Box<ReassignedDepositReported>),
     /// An operator recorded that a held deposit was sent back: it is booked out of suspense.
     HeldDepositRefunded(Box<HeldDepositRefunded>),
     /// Confirmed money was set aside to be sent back.
@@ -180,11 +185,60 @@ pub struct DepositAssigned {
     pub from: Option<String>,
     /// Where it stands.
     pub block: BlockRef,
-    /// Whether it was no payment's before, so that this payment hears of it first now; else it was held here.
+    /// Whether this payment hears of it first now: it was no payment's, or another payment held it; else it was held here.
     pub was_unmatched: bool,
+    /// Since 1.1: the payment that held it, whose stream says since when it is this one's; left out without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_payment_id: Option<PaymentId>,
     /// Why.
     pub reason: String,
     /// When.
+    #[serde(deserialize_with = "crate::timestamp::deserialize")]
+    pub at: Timestamp,
+}
+
+/// See [`PaymentEvent::HeldDepositReassigned`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldDepositReassigned {
+    /// Which deposit.
+    pub deposit: DepositKey,
+    /// The watcher's revision that was known.
+    pub revision: u64,
+    /// Whose payments both are.
+    pub merchant_id: MerchantId,
+    /// The payment that has it from now on.
+    pub to_payment_id: PaymentId,
+    /// How much of which asset.
+    pub amount: Money,
+    /// Why.
+    pub reason: String,
+    /// When.
+    #[serde(deserialize_with = "crate::timestamp::deserialize")]
+    pub at: Timestamp,
+}
+
+/// See [`PaymentEvent::ReassignedDepositReported`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReassignedDepositReported {
+    /// Which deposit.
+    pub deposit: DepositKey,
+    /// The watcher's revision.
+    pub revision: u64,
+    /// Whose payments both are.
+    pub merchant_id: MerchantId,
+    /// The payment that has it, and books it.
+    pub to_payment_id: PaymentId,
+    /// How much of which asset.
+    pub amount: Money,
+    /// Where it stands, or stood.
+    pub block: BlockRef,
+    /// Why it is held here.
+    pub disposition: Disposition,
+    /// How far it has come.
+    pub state: DepositState,
+    /// Blocks from it to the head, both counted; 0 when its block left the canonical chain.
+    pub confirmations: u32,
+    /// When the watcher saw it.
     #[serde(deserialize_with = "crate::timestamp::deserialize")]
     pub at: Timestamp,
 }
@@ -236,13 +290,15 @@ pub struct Standing {
 
 impl PaymentEvent {
     /// The names of the events that announce no status: who waits for a status need not read them.
-    pub const WITHOUT_STANDING: [&str; 10] = [
+    pub const WITHOUT_STANDING: [&str; 12] = [
         "PaymentCreated",
         "DepositDetected",
         "DepositReincluded",
         "DepositConfirmed",
         "DepositOrphaned",
         "DepositAssigned",
+        "HeldDepositReassigned",
+        "ReassignedDepositReported",
         "HeldDepositRefunded",
         "RefundRequested",
         "RefundCompleted",
@@ -269,6 +325,8 @@ impl PaymentEvent {
             | Self::DepositConfirmed(_)
             | Self::DepositOrphaned(_)
             | Self::DepositAssigned(_)
+            | Self::HeldDepositReassigned(_)
+            | Self::ReassignedDepositReported(_)
             | Self::HeldDepositRefunded(_)
             | Self::RefundRequested(_)
             | Self::RefundCompleted(_)
@@ -286,6 +344,8 @@ impl PaymentEvent {
             Self::DepositConfirmed(_) => "DepositConfirmed",
             Self::DepositOrphaned(_) => "DepositOrphaned",
             Self::DepositAssigned(_) => "DepositAssigned",
+            Self::HeldDepositReassigned(_) => "HeldDepositReassigned",
+            Self::ReassignedDepositReported(_) => "ReassignedDepositReported",
             Self::HeldDepositRefunded(_) => "HeldDepositRefunded",
             Self::RefundRequested(_) => "RefundRequested",
             Self::RefundCompleted(_) => "RefundCompleted",

@@ -81,6 +81,22 @@ impl PaymentState {
                 }
             }
             PaymentEvent::DepositAssigned(assigned) => self.assign(*assigned),
+            PaymentEvent::HeldDepositReassigned(reassigned) => {
+                self.updated_at = reassigned.at;
+                if let Some(deposit) = self.deposits.get_mut(&reassigned.deposit) {
+                    let (payment_id, reason, at) = (reassigned.to_payment_id, reassigned.reason, reassigned.at);
+                    deposit.decision = Some(DepositDecision::Reassigned { payment_id, reason, at });
+                }
+            }
+            PaymentEvent::ReassignedDepositReported(reported) => {
+                self.updated_at = reported.at;
+                if let Some(deposit) = self.deposits.get_mut(&reported.deposit) {
+                    deposit.amount = reported.amount;
+                    deposit.block = reported.block;
+                    deposit.state = reported.state;
+                    deposit.revision = reported.revision;
+                }
+            }
             PaymentEvent::HeldDepositRefunded(refunded) => {
                 self.updated_at = refunded.at;
                 if let Some(deposit) = self.deposits.get_mut(&refunded.deposit) {

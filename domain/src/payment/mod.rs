@@ -5,6 +5,9 @@
 //! revision changes nothing. Together this makes reports commute: any order, any repetition ends in the same deposits and
 //! the same books. Only whether the payment was completed in between, and so is `reversed` rather than `expired`, is a
 //! matter of what was known when.
+//!
+//! Money that is held here can be another payment's by decision. From then on that one books it, and this stream only notes
+//! what the chain does, once the other was told ([`ToldDeposit`]); a report of which it was not told is refused.
 
 mod aggregate;
 mod command;
@@ -20,14 +23,14 @@ mod state;
 mod tests;
 
 pub use command::{
-    AssignDeposit, CompleteRefund, CreatePayment, DepositReport, DepositStage, PaymentCommand, RefundHeldDeposit,
-    RequestRefund, UnmatchedMoney,
+    AssignDeposit, CompleteRefund, CreatePayment, DepositReport, DepositStage, Holder, PaymentCommand, ReassignDeposit,
+    RefundHeldDeposit, RequestRefund, ToldDeposit, UnmatchedMoney,
 };
 pub use decide::decide;
 pub use error::PaymentError;
 pub use event::{
-    DepositAssigned, DepositConfirmed, DepositDetected, DepositOrphaned, DepositReincluded, HeldDepositRefunded,
-    PaymentCreated, PaymentEvent, Standing,
+    DepositAssigned, DepositConfirmed, DepositDetected, DepositOrphaned, DepositReincluded, HeldDepositReassigned,
+    HeldDepositRefunded, PaymentCreated, PaymentEvent, ReassignedDepositReported, Standing,
 };
 pub use evolve::evolve;
 pub use refund::{Refund, RefundCancelled, RefundCompleted, RefundRequested, RefundState};

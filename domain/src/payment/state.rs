@@ -221,6 +221,15 @@ impl Deposit {
 pub enum DepositDecision {
     /// It counts.
     Assigned,
+    /// It is another payment's, which books it from then on.
+    Reassigned {
+        /// The payment.
+        payment_id: PaymentId,
+        /// Why.
+        reason: String,
+        /// When.
+        at: Timestamp,
+    },
     /// It was sent back.
     Refunded {
         /// The transaction that is said to have sent it.

@@ -53,6 +53,8 @@ const STEPS: &[Step] = &[
     step("PaymentHeld", "1.0", "1.1", Change::Compatible),
     step("PaymentReversed", "1.0", "1.1", Change::Compatible),
     step("PaymentReopened", "1.0", "1.1", Change::Compatible),
+    // 1.1: the payment that held it, left out without one.
+    step("DepositAssigned", "1.0", "1.1", Change::Compatible),
     // 1.1: the least that is no dust, left out where everything counts.
     step("TokenAdded", "1.0", "1.1", Change::Compatible),
 ];

@@ -22,8 +22,8 @@ pub enum DepositState {
     Dust,
     /// Of a contract or mint that is not configured. In no book.
     UnknownToken,
-    /// Was unmatched and is to be a payment's by decision, which the payment's own stream does not say yet. Not counted;
-    /// the same decision again completes it.
+    /// Was held or unmatched and is to be another payment's by decision, which that payment's own stream does not say yet.
+    /// Not counted; the same decision again completes it.
     Assigning,
     /// Was held or unmatched and is a payment's by decision, which counts it.
     Assigned,
@@ -139,6 +139,8 @@ pub struct OddDeposit {
     pub decision_transaction: Option<String>,
     /// When it was decided.
     pub decided_at: Option<Timestamp>,
+    /// Of one that `payment_id` holds and that is being assigned to another payment: that payment.
+    pub assigned_to: Option<PaymentId>,
 }
 
 /// Odd money, newest block first. What the watchers keep is as it is now; the rest belongs to `as_of_position`.
@@ -242,6 +244,7 @@ fn odd(row: &PgRow) -> Result<OddDeposit, sqlx::Error> {
         decision_reason: row.try_get("decision_reason")?,
         decision_transaction: row.try_get("decision_transaction")?,
         decided_at: row.try_get("decided_at")?,
+        assigned_to: row.try_get::<Option<Uuid>, _>("assigned_to")?.map(PaymentId::from_uuid),
     })
 }
 

@@ -30,8 +30,8 @@ struct Branch {
 const UNMATCHED: Source = Source {
     select: "concat_ws(':', blockchain, transaction_hash, leg) AS deposit, NULL::text AS hold_reason,
              status = 'recorded' AS is_confirmed, payment_id, blockchain, asset, amount_minor, from_address, to_address,
-             block_number, block_time, decision, decision_reason, decision_transaction, decided_at
-             FROM unmatched_deposits WHERE NOT is_counted AND ",
+             block_number, block_time, decision, decision_reason, decision_transaction, decided_at,
+             NULL::uuid AS assigned_to FROM unmatched_deposits WHERE NOT is_counted AND ",
     id: "id",
     chain: "blockchain",
     is_indexed_by_id: true,
@@ -40,8 +40,8 @@ const UNMATCHED: Source = Source {
 const PAYMENTS: Source = Source {
     select: "concat_ws(':', blockchain, transaction_hash, leg) AS deposit, hold_reason,
              status = 'confirmed' AS is_confirmed, payment_id, blockchain, asset, amount_minor, from_address, to_address,
-             block_number, block_time, decision, decision_reason, decision_transaction, decided_at
-             FROM blockchain_transactions WHERE ",
+             block_number, block_time, decision, decision_reason, decision_transaction, decided_at,
+             assigned_to FROM blockchain_transactions WHERE ",
     id: "id",
     chain: "blockchain",
     is_indexed_by_id: true,
@@ -51,8 +51,8 @@ const WATCHED: Source = Source {
     select: "concat_ws(':', chain, tx_hash, leg) AS deposit, NULL::text AS hold_reason,
              stage = 'confirmed' AS is_confirmed, payment_id, chain AS blockchain, asset, amount_minor, from_address,
              address AS to_address, block_number, block_time, NULL::text AS decision, NULL::text AS decision_reason,
-             NULL::text AS decision_transaction, NULL::timestamptz AS decided_at
-             FROM deposit_observations WHERE kind <> 'money' AND ",
+             NULL::text AS decision_transaction, NULL::timestamptz AS decided_at,
+             NULL::uuid AS assigned_to FROM deposit_observations WHERE kind <> 'money' AND ",
     // That of the deposit, as if the ledger knew it.
     id: "left(encode(sha256(convert_to(concat_ws(':', chain, tx_hash, leg), 'UTF8')), 'hex'), 32)::uuid",
     chain: "chain",
@@ -60,7 +60,7 @@ const WATCHED: Source = Source {
 };
 
 /// Every row of odd money is in exactly one of these.
-const BRANCHES: [Branch; 11] = [
+const BRANCHES: [Branch; 12] = [
     Branch {
         state: DepositState::Unmatched,
         source: &UNMATCHED,
@@ -81,7 +81,13 @@ const BRANCHES: [Branch; 11] = [
     Branch {
         state: DepositState::Held,
         source: &PAYMENTS,
-        condition: "disposition = 'hold' AND decision IS DISTINCT FROM 'refunded' AND status <> 'orphaned'",
+        condition: "disposition = 'hold' AND decision IS DISTINCT FROM 'refunded' AND assigned_to IS NULL AND status <> 'orphaned'",
+    },
+    // Held, and given to a payment that does not have it yet; once that has it, it is listed as that payment's.
+    Branch {
+        state: DepositState::Assigning,
+        source: &PAYMENTS,
+        condition: "assigned_to IS NOT NULL AND NOT is_counted",
     },
     Branch {
         state: DepositState::Assigned,
@@ -96,7 +102,7 @@ const BRANCHES: [Branch; 11] = [
     Branch {
         state: DepositState::Orphaned,
         source: &PAYMENTS,
-        condition: "status = 'orphaned' AND (disposition = 'hold' OR decision IS NOT NULL)",
+        condition: "status = 'orphaned' AND (disposition = 'hold' OR decision IS NOT NULL) AND assigned_to IS NULL",
     },
     Branch { state: DepositState::Dust, source: &WATCHED, condition: "kind = 'dust' AND stage <> 'orphaned'" },
     Branch {

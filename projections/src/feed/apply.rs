@@ -63,6 +63,8 @@ const fn named(event: &PaymentEvent) -> Option<MerchantId> {
         PaymentEvent::DepositConfirmed(confirmed) => Some(confirmed.merchant_id),
         PaymentEvent::DepositOrphaned(orphaned) => Some(orphaned.merchant_id),
         PaymentEvent::DepositAssigned(assigned) => Some(assigned.merchant_id),
+        PaymentEvent::HeldDepositReassigned(reassigned) => Some(reassigned.merchant_id),
+        PaymentEvent::ReassignedDepositReported(reported) => Some(reported.merchant_id),
         PaymentEvent::HeldDepositRefunded(refund) => Some(refund.merchant_id),
         PaymentEvent::RefundRequested(refund) => Some(refund.merchant_id),
         PaymentEvent::RefundCompleted(refund) => Some(refund.merchant_id),

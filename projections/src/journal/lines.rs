@@ -148,6 +148,8 @@ const fn payment_releases(event: &PaymentEvent) -> bool {
         | PaymentEvent::RefundCancelled(_) => true,
         PaymentEvent::PaymentCreated(_)
         | PaymentEvent::DepositAssigned(_)
+        | PaymentEvent::HeldDepositReassigned(_)
+        | PaymentEvent::ReassignedDepositReported(_)
         | PaymentEvent::HeldDepositRefunded(_)
         | PaymentEvent::DepositDetected(_)
         | PaymentEvent::DepositReincluded(_)

@@ -90,6 +90,8 @@ impl<'a> Change<'a> {
                 self.received.add(assigned.amount.minor());
                 self.confirmed.add(assigned.amount.minor());
             }
+            PaymentEvent::HeldDepositReassigned(reassigned) => self.updated_at = reassigned.at,
+            PaymentEvent::ReassignedDepositReported(reported) => self.updated_at = reported.at,
             PaymentEvent::HeldDepositRefunded(refund) => self.updated_at = refund.at,
             PaymentEvent::PaymentPartiallyPaid(standing)
             | PaymentEvent::PaymentConfirming(standing)

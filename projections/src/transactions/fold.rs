@@ -88,7 +88,12 @@ fn stated(event: &PaymentEvent) -> Option<(&DepositKey, Stated<'_>, Timestamp)> 
         PaymentEvent::DepositAssigned(event) => {
             (&event.deposit, DepositState::Confirmed, 0, &event.amount, &event.block, Disposition::Credit, event.at)
         }
-        PaymentEvent::HeldDepositRefunded(_)
+        PaymentEvent::ReassignedDepositReported(event) => {
+            let (status, confirmations) = (event.state, event.confirmations);
+            (&event.deposit, status, confirmations, &event.amount, &event.block, event.disposition, event.at)
+        }
+        PaymentEvent::HeldDepositReassigned(_)
+        | PaymentEvent::HeldDepositRefunded(_)
         | PaymentEvent::PaymentCreated(_)
         | PaymentEvent::PaymentPartiallyPaid(_)
         | PaymentEvent::PaymentConfirming(_)

@@ -43,6 +43,8 @@ pub struct TransactionRow {
     pub status: DepositState,
     /// Whether it counts for the payment.
     pub disposition: Disposition,
+    /// The payment that has it by an operator's decision, if this one held it and gave it away.
+    pub assigned_to: Option<PaymentId>,
     /// When it was first seen.
     pub created_at: Timestamp,
     /// When its last event happened.
@@ -82,7 +84,7 @@ pub async fn of_payments(
                 WHEN chain_heads.height IS NULL THEN confirmations
                 ELSE LEAST(GREATEST(chain_heads.height - block_number + 1, 0), 2147483647)::integer
             END AS live_confirmations,
-            deposit.status, disposition, hold_reason, deposit.created_at, deposit.updated_at, deposit.position
+            deposit.status, disposition, hold_reason, assigned_to, deposit.created_at, deposit.updated_at, deposit.position
         FROM blockchain_transactions AS deposit
         LEFT JOIN assets ON assets.asset = deposit.asset
         LEFT JOIN chain_heads ON chain_heads.chain = deposit.blockchain
@@ -115,6 +117,7 @@ fn transaction(row: &PgRow) -> Result<TransactionRow, sqlx::Error> {
         confirmations: unsigned::<i32, u32>(row, "live_confirmations")?,
         status: state(row)?,
         disposition: disposition(row)?,
+        assigned_to: row.try_get::<Option<Uuid>, _>("assigned_to")?.map(PaymentId::from_uuid),
         created_at: row.try_get("created_at")?,
         updated_at: row.try_get("updated_at")?,
         position: row.try_get("position")?,

@@ -2,12 +2,14 @@
 
 use uuid::Uuid;
 use wopay_domain::deposit::{AssignUnmatched, RefundUnmatched, UnmatchedDepositCommand};
-use wopay_domain::payment::{AssignDeposit, DepositStage, LateDeposits, PaymentCommand};
+use wopay_domain::payment::{AssignDeposit, DepositStage, LateDeposits, PaymentCommand, ReassignDeposit};
 use wopay_domain::{DepositId, Money, PaymentId, Timestamp};
 use wopay_projections::deposits::{Decision, DepositFilter, DepositState, OddDeposit, dust, list};
-use wopay_projections::{Cursor, MinorTotal};
+use wopay_projections::{Cursor, MinorTotal, transactions};
 
-use crate::support::{TestLedger, asset, assign_stray, at, block, create, merchant_id, report, tell, unmatched};
+use crate::support::{
+    TestLedger, asset, assign_stray, at, block, create, merchant_id, observe, report, tell, tell_of_held, unmatched,
+};
 
 const CONFIRMED: DepositStage = DepositStage::Confirmed { confirmations: 12 };
 
@@ -138,6 +140,41 @@ async fn an_assignment_is_under_way_until_the_payment_has_it() {
     assert_eq!(assigned.to_address, "0xnobodys");
     let all = list(&ledger.pool, &DepositFilter::default(), None, 100).await.unwrap().items;
     assert_eq!(all.iter().filter(|deposit| deposit.deposit == stray.to_string()).count(), 1);
+}
+
+#[tokio::test]
+async fn held_money_that_is_given_to_another_payment_is_under_way_until_that_one_has_it() {
+    let mut ledger = odd_world().await;
+    let (holder, receiver) = (PaymentId::from_uuid(Uuid::from_u128(1)), PaymentId::from_uuid(Uuid::from_u128(2)));
+    let terms = create(receiver, merchant_id(0), "again", 1_000, at(0));
+    ledger.book.payment(receiver, PaymentCommand::Create(Box::new(terms))).unwrap();
+    let deposit = report((1, 0), 1, Money::new(1_000, asset().id), block(9, 0), CONFIRMED).deposit;
+    let reason = "it was meant for the second order".to_owned();
+    let assign = ReassignDeposit { deposit: deposit.clone(), to_payment_id: receiver, reason, at: at(90) };
+    ledger.book.payment(holder, PaymentCommand::ReassignDeposit(Box::new(assign))).unwrap();
+    ledger.project().await;
+    assert!(of_state(&ledger, DepositState::Held).await.is_empty());
+    let [assigning] = &of_state(&ledger, DepositState::Assigning).await[..] else { panic!("one") };
+    assert_eq!((assigning.payment_id, assigning.assigned_to), (Some(holder), Some(receiver)));
+    assert_eq!(assigning.decision_reason.as_deref(), Some("it was meant for the second order"));
+
+    assert!(tell_of_held(&mut ledger.book, holder, &deposit));
+    ledger.project().await;
+    assert!(of_state(&ledger, DepositState::Assigning).await.is_empty());
+    let [assigned] = &of_state(&ledger, DepositState::Assigned).await[..] else { panic!("one") };
+    assert_eq!((&assigned.deposit, assigned.payment_id), (&deposit.to_string(), Some(receiver)));
+    assert_eq!(assigned.to_address, format!("0x{}", holder.as_uuid().simple()), "where it came to");
+    let [shown] = &transactions::of_payment(&ledger.pool, merchant_id(0), holder).await.unwrap()[..] else { panic!() };
+    assert_eq!(shown.assigned_to, Some(receiver));
+
+    // It leaves the chain: the other payment's row says so, and the first one's as well.
+    let gone = report((1, 0), 2, Money::new(1_000, asset().id), block(9, 0), DepositStage::Orphaned);
+    observe(&mut ledger.book, holder, gone);
+    ledger.project().await;
+    let [orphaned] = &of_state(&ledger, DepositState::Orphaned).await[..] else { panic!("one") };
+    assert_eq!((orphaned.payment_id, orphaned.decision), (Some(receiver), Some(Decision::Assigned)));
+    let [shown] = &transactions::of_payment(&ledger.pool, merchant_id(0), holder).await.unwrap()[..] else { panic!() };
+    assert_eq!((shown.status.as_str(), shown.assigned_to), ("orphaned", Some(receiver)));
 }
 
 /// Whoever sent money back that the chain then took back must see it.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use utoipa::ToSchema;
-use wopay_domain::payment::{Deposit, Disposition, PaymentState};
+use wopay_domain::payment::{Deposit, DepositDecision, Disposition, PaymentState};
 use wopay_domain::{DepositKey, PaymentId, Timestamp};
 
 use super::confirmations::{self, Heights};
@@ -97,6 +97,9 @@ pub(crate) struct TransactionBody<'a> {
     credited: bool,
     /// Why it does not count: `wrong_asset`, `late` or `cancelled`.
     held_reason: Option<&'static str>,
+    /// The payment to which it was assigned instead, and for which it counts; null: none.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    assigned_to: Option<PaymentId>,
 }
 
 /// The heads of the chains that the payment's deposits are on; reads nothing for a payment without deposits.
@@ -185,6 +188,10 @@ impl<'a> TransactionBody<'a> {
             status: deposit.state.as_str(),
             credited: deposit.is_live() && held.is_none(),
             held_reason: held,
+            assigned_to: match &deposit.decision {
+                Some(DepositDecision::Reassigned { payment_id, .. }) => Some(*payment_id),
+                Some(DepositDecision::Assigned | DepositDecision::Refunded { .. }) | None => None,
+            },
         }
     }
 }

@@ -8,7 +8,8 @@ use super::properties::{command_with_amount, play, world};
 use crate::envelope::{LedgerEvent, decode};
 use crate::ledger::{Account, Layer, Side, postings};
 use crate::payment::{
-    DepositState, Disposition, Payment, PaymentEvent, PaymentState, PaymentStatus, RefundState, decide, evolve,
+    Deposit, DepositDecision, DepositState, Disposition, Payment, PaymentEvent, PaymentState, PaymentStatus,
+    RefundState, decide, evolve,
 };
 use crate::upcast::current_version;
 
@@ -18,6 +19,8 @@ struct Books {
     sums: BTreeMap<(Account, String, Layer), i128>,
     /// What decisions took out of suspense that the state does not say it took: sent back, or never held here.
     decided: i128,
+    /// What is held for other payments, whose streams book what becomes of it.
+    reassigned: i128,
 }
 
 impl Books {
@@ -33,6 +36,7 @@ impl Books {
         }
         match event {
             PaymentEvent::HeldDepositRefunded(refund) => self.decided += minor(refund.amount.minor()),
+            PaymentEvent::HeldDepositReassigned(it) => self.reassigned += minor(it.amount.minor()),
             PaymentEvent::DepositAssigned(it) if it.was_unmatched => self.decided += minor(it.amount.minor()),
             _ => {}
         }
@@ -49,7 +53,8 @@ fn minor(amount: u128) -> i128 {
 }
 
 fn deposits(state: &PaymentState, stage: DepositState, credited: bool) -> i128 {
-    let wanted = state.deposits.values().filter(|deposit| deposit.state == stage);
+    let is_here = |deposit: &&Deposit| !matches!(deposit.decision, Some(DepositDecision::Reassigned { .. }));
+    let wanted = state.deposits.values().filter(|deposit| deposit.state == stage).filter(is_here);
     let wanted = wanted.filter(|deposit| (deposit.disposition == Disposition::Credit) == credited);
     wanted.map(|deposit| minor(deposit.amount.minor())).sum()
 }
@@ -68,7 +73,8 @@ fn check(books: &Books, state: &PaymentState) {
     assert_eq!(-books.balance(&payable, Layer::Pending), seen(true) - requested, "pending payable");
     assert_eq!(-books.balance(&payable, Layer::Posted), confirmed(true) - sent, "posted payable");
     assert_eq!(-books.balance(&Account::Suspense, Layer::Pending), seen(false), "pending suspense");
-    assert_eq!(-books.balance(&Account::Suspense, Layer::Posted), confirmed(false) - books.decided, "posted suspense");
+    let suspense = confirmed(false) + books.reassigned - books.decided;
+    assert_eq!(-books.balance(&Account::Suspense, Layer::Posted), suspense, "posted suspense");
     // Available: what is posted less what is on its way out. Never more than the refund rule hands out.
     let available = confirmed(true) - sent - requested;
     let refundable = minor(state.refundable().unwrap().minor());

@@ -1,11 +1,12 @@
 //! What an operator decides about money that did not count.
 
-use super::fixture::{DEADLINE, Scenario, at, deposit, hold_late, opened};
+use super::fixture::{DEADLINE, Scenario, at, create, deposit, hold_late, opened, other_payment, told};
 use crate::envelope::LedgerEvent;
+use crate::ids::MerchantId;
 use crate::ledger::postings;
 use crate::money::AssetId;
 use crate::payment::PaymentCommand::{Cancel, Expire};
-use crate::payment::{DepositDecision, DepositState, PaymentCommand, PaymentError};
+use crate::payment::{DepositDecision, DepositState, Holder, PaymentCommand, PaymentError};
 
 fn held_late() -> Scenario {
     opened(hold_late).given([Expire { at: at(DEADLINE) }, deposit(1, 100).late().confirmed()]).stands("held")
@@ -68,6 +69,10 @@ fn a_held_deposit_that_was_sent_back_is_held_no_more() {
         ]
     );
     let scenario = scenario.when(deposit(1, 100).sent_back()).then(&[]);
+    scenario
+        .clone()
+        .when(deposit(1, 100).reassign(other_payment()))
+        .refused(&PaymentError::DepositRefunded("0xsentback".to_owned()));
     scenario.when(deposit(1, 100).assign()).refused(&PaymentError::DepositRefunded("0xsentback".to_owned()));
 }
 
@@ -114,4 +119,100 @@ fn what_cannot_be_decided_is_refused() {
     wrong.when(deposit(1, 100).sent_back()).then(&["HeldDepositRefunded"]).stands("pending");
     let found = deposit(2, 100).of_asset(other).assign_unmatched();
     opened(|_| {}).when(found).refused(&PaymentError::InvalidDecision(reason));
+}
+
+fn holder() -> Holder {
+    Holder { payment_id: other_payment(), merchant_id: create().merchant_id }
+}
+
+fn wrong_asset() -> Scenario {
+    let native = AssetId::native(&super::fixture::chain());
+    opened(|_| {}).when(deposit(1, 100).of_asset(native).confirmed()).stands("pending")
+}
+
+#[test]
+fn money_of_another_asset_can_be_another_payments_which_books_it() {
+    let scenario = wrong_asset().when(deposit(1, 100).reassign(other_payment()));
+    let scenario = scenario.then(&["HeldDepositReassigned"]).stands("pending");
+    assert_eq!(booked(&scenario), Vec::<String>::new());
+    let scenario = scenario.when(deposit(1, 100).reassign(other_payment())).then(&[]);
+    let payment_id = create().payment_id;
+    scenario
+        .clone()
+        .when(deposit(1, 100).reassign(payment_id))
+        .refused(&PaymentError::DepositReassigned(other_payment()));
+    let reassigned = PaymentError::DepositReassigned(other_payment());
+    scenario.clone().when(deposit(1, 100).assign()).refused(&reassigned);
+    scenario.when(deposit(1, 100).sent_back()).refused(&reassigned);
+
+    let receiver = opened(|_| {}).when(deposit(7, 100).assign_held_by(holder()));
+    let receiver = receiver.then(&["DepositAssigned", "PaymentCompleted"]).stands("completed");
+    assert_eq!(booked(&receiver)[0], "posted debit suspense 100");
+    receiver.when(deposit(7, 100).assign_held_by(holder())).then(&[]);
+}
+
+#[test]
+fn what_the_chain_does_with_reassigned_money_is_noted_once_the_other_payment_was_told() {
+    let scenario = wrong_asset().when(deposit(1, 100).reassign(other_payment()));
+    let native = AssetId::native(&super::fixture::chain());
+    let gone = || deposit(1, 100).of_asset(native.clone()).revision(2).orphaned();
+    let scenario = scenario.when(gone());
+    scenario.clone().refused(&PaymentError::DepositReassigned(other_payment()));
+    let scenario = scenario.when(told(gone(), create().payment_id));
+    scenario.clone().refused(&PaymentError::DepositReassigned(other_payment()));
+    let scenario = scenario.when(told(gone(), other_payment())).then(&["ReassignedDepositReported"]).stands("pending");
+    assert_eq!(booked(&scenario), Vec::<String>::new());
+    let known = &scenario.payment.state().unwrap().deposits[&deposit(1, 100).0.deposit];
+    assert_eq!((known.state, known.revision), (DepositState::Orphaned, 2));
+    let scenario = scenario.when(told(gone(), other_payment())).then(&[]);
+    let back = deposit(1, 70).of_asset(native.clone()).revision(3).in_block(101, 20).confirmed();
+    let scenario = scenario.when(told(back, other_payment())).then(&["ReassignedDepositReported"]);
+    let known = &scenario.payment.state().unwrap().deposits[&deposit(1, 100).0.deposit];
+    assert_eq!((known.state, known.amount.minor(), known.block.number), (DepositState::Confirmed, 70, 101));
+    // What was reported before the decision, and comes late, needs nobody to be told.
+    scenario.when(deposit(1, 100).of_asset(native).confirmed()).then(&[]);
+}
+
+#[test]
+fn a_payment_that_was_held_for_it_is_what_it_is_without() {
+    let late = held_late().when(deposit(1, 100).reassign(other_payment()));
+    late.then(&["HeldDepositReassigned", "PaymentExpired"]).stands("expired");
+    let cancelled = opened(|_| {}).given([Cancel { at: at(1) }, deposit(1, 100).confirmed()]).stands("held");
+    let cancelled = cancelled.when(deposit(1, 100).reassign(other_payment())).stands("cancelled");
+    // Other money is still held.
+    cancelled.when(deposit(2, 100).confirmed()).stands("held");
+}
+
+#[test]
+fn what_cannot_be_reassigned_is_refused() {
+    let unknown = deposit(5, 1);
+    let not_found = PaymentError::DepositNotFound(unknown.0.deposit.clone());
+    held_late().when(unknown.reassign(other_payment())).refused(&not_found);
+    let seen = opened(hold_late).when(deposit(1, 100).late().seen());
+    let not_confirmed = PaymentError::DepositNotConfirmed { state: DepositState::Seen };
+    seen.when(deposit(1, 100).reassign(other_payment())).refused(&not_confirmed);
+    let gone = held_late().when(deposit(1, 100).revision(2).late().orphaned());
+    let orphaned = PaymentError::DepositNotConfirmed { state: DepositState::Orphaned };
+    gone.when(deposit(1, 100).reassign(other_payment())).refused(&orphaned);
+    let credited = opened(|_| {}).when(deposit(1, 100).confirmed());
+    credited.when(deposit(1, 100).reassign(other_payment())).refused(&PaymentError::DepositNotHeld);
+    let itself = "the deposit is held by this payment: it is assigned, not reassigned";
+    held_late().when(deposit(1, 100).reassign(create().payment_id)).refused(&PaymentError::InvalidDecision(itself));
+    let PaymentCommand::ReassignDeposit(mut blank) = deposit(1, 100).reassign(other_payment()) else { unreachable!() };
+    blank.reason = " ".to_owned();
+    let wanted = PaymentError::InvalidDecision("the reason must have 1 to 500 bytes, and no control characters");
+    held_late().when(PaymentCommand::ReassignDeposit(blank)).refused(&wanted);
+}
+
+#[test]
+fn what_the_other_payment_cannot_take_is_refused() {
+    let native = AssetId::native(&super::fixture::chain());
+    let reason = "the deposit is of another asset than the payment asks for";
+    let other = deposit(7, 100).of_asset(native).assign_held_by(holder());
+    opened(|_| {}).when(other).refused(&PaymentError::InvalidDecision(reason));
+    let stranger = Holder { merchant_id: MerchantId::from_uuid(uuid::Uuid::from_u128(99)), ..holder() };
+    opened(|_| {}).when(deposit(7, 100).assign_held_by(stranger)).refused(&PaymentError::OtherMerchant);
+    let had = "the payment to which the deposit is to go has had it itself, before a reorganization";
+    let known = opened(|_| {}).given([deposit(7, 100).confirmed(), deposit(7, 100).revision(2).orphaned()]);
+    known.when(deposit(7, 100).revision(3).assign_held_by(holder())).refused(&PaymentError::InvalidDecision(had));
 }

@@ -6,9 +6,9 @@ use crate::chain::{BlockRef, ChainName, DepositKey, DepositLeg};
 use crate::ids::{MerchantId, PaymentId, RefundId};
 use crate::money::{Asset, AssetId, Money, Percentage};
 use crate::payment::{
-    AssignDeposit, CompleteRefund, CreatePayment, DepositReport, DepositStage, LateDeposits, Payment, PaymentCommand,
-    PaymentError, PaymentEvent, PaymentPolicy, PaymentTerms, RefundHeldDeposit, RequestRefund, UnmatchedMoney, decide,
-    evolve,
+    AssignDeposit, CompleteRefund, CreatePayment, DepositReport, DepositStage, Holder, LateDeposits, Payment,
+    PaymentCommand, PaymentError, PaymentEvent, PaymentPolicy, PaymentTerms, ReassignDeposit, RefundHeldDeposit,
+    RequestRefund, ToldDeposit, UnmatchedMoney, decide, evolve,
 };
 
 pub(super) fn at(second: i64) -> DateTime<Utc> {
@@ -176,9 +176,29 @@ impl Report {
                 address: "0xolder".to_owned(),
                 from: report.from,
                 block: report.block,
+                held_by: None,
             }),
             reason: "sent to an address of an older wallet".to_owned(),
             at: at(DEADLINE + 500),
+        }))
+    }
+
+    /// An operator gives it to the payment, after another payment held it.
+    pub(super) fn assign_held_by(self, holder: Holder) -> PaymentCommand {
+        let PaymentCommand::AssignDeposit(mut assign) = self.assign_unmatched() else { unreachable!() };
+        assign.unmatched.as_mut().unwrap().held_by = Some(holder);
+        assign.reason = "it was paid for this order".to_owned();
+        PaymentCommand::AssignDeposit(assign)
+    }
+
+    /// An operator gives it to another payment.
+    pub(super) fn reassign(self, to_payment_id: PaymentId) -> PaymentCommand {
+        let (reason, at) = ("it was paid for another order".to_owned(), at(DEADLINE + 450));
+        PaymentCommand::ReassignDeposit(Box::new(ReassignDeposit {
+            deposit: self.0.deposit,
+            to_payment_id,
+            reason,
+            at,
         }))
     }
 
@@ -194,6 +214,16 @@ impl Report {
     }
 }
 
+/// The same report, after the other payment was told of it.
+pub(super) fn told(report: PaymentCommand, told: PaymentId) -> PaymentCommand {
+    let PaymentCommand::ObserveDeposit(report) = report else { unreachable!() };
+    PaymentCommand::ObserveToldDeposit(Box::new(ToldDeposit { report: *report, told }))
+}
+
+pub(super) fn other_payment() -> PaymentId {
+    PaymentId::from_uuid(uuid::Uuid::from_u128(0xb0b))
+}
+
 /// Commands applied one after another.
 #[derive(Clone, Default)]
 pub(super) struct Scenario {
@@ -202,6 +232,10 @@ pub(super) struct Scenario {
 }
 
 impl Scenario {
+    pub(super) fn of(payment: &Payment) -> Self {
+        Self { payment: payment.clone(), last: None }
+    }
+
     pub(super) fn when(mut self, command: PaymentCommand) -> Self {
         let outcome = decide(&self.payment, command);
         for event in outcome.iter().flatten() {

@@ -5,6 +5,7 @@ mod books;
 mod decisions;
 mod fixture;
 mod properties;
+mod reassigned;
 mod refunds;
 mod rules;
 mod shapes;

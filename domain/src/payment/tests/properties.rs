@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::fixture::{DEADLINE, Scenario, at, cancel_refund, complete_refund, deposit, opened, request_refund};
+use super::fixture::{
+    DEADLINE, Scenario, at, cancel_refund, complete_refund, deposit, opened, other_payment, request_refund, told,
+};
 use crate::envelope::LedgerEvent;
 use crate::ledger::{Account, Layer, Side, postings};
 use crate::money::Percentage;
@@ -211,7 +213,9 @@ fn any_command() -> impl Strategy<Value = PaymentCommand> {
 }
 
 /// Any command; deposits have one of these amounts.
-pub(super) fn command_with_amount(amount: impl Strategy<Value = u128>) -> impl Strategy<Value = PaymentCommand> {
+pub(super) fn command_with_amount(
+    amount: impl Strategy<Value = u128> + 'static,
+) -> impl Strategy<Value = PaymentCommand> {
     let stage = prop_oneof![
         any::<u32>().prop_map(|confirmations| DepositStage::Seen { confirmations }),
         any::<u32>().prop_map(|confirmations| DepositStage::Confirmed { confirmations }),
@@ -225,7 +229,10 @@ pub(super) fn command_with_amount(amount: impl Strategy<Value = u128>) -> impl S
         },
     );
     prop_oneof![
-        4 => report,
+        4 => (report, prop::bool::weighted(0.2)).prop_map(|(report, is_told)| match is_told {
+            true => told(report, other_payment()),
+            false => report,
+        }),
         1 => Just(PaymentCommand::Create(Box::new(super::fixture::create()))),
         1 => (0_i64..8000).prop_map(|second| PaymentCommand::Expire { at: at(second) }),
         1 => (0_i64..8000).prop_map(|second| PaymentCommand::Cancel { at: at(second) }),
@@ -234,6 +241,7 @@ pub(super) fn command_with_amount(amount: impl Strategy<Value = u128>) -> impl S
         1 => (0_u8..4).prop_map(cancel_refund),
         1 => (0_u32..3).prop_map(|number| deposit(number, 1).assign()),
         1 => (0_u32..3).prop_map(|number| deposit(number, 1).sent_back()),
+        1 => (0_u32..3).prop_map(|number| deposit(number, 1).reassign(other_payment())),
         1 => (3_u32..5, 1_u128..200, 0_u64..6).prop_map(|(number, amount, revision)| {
             deposit(number, amount).revision(revision).assign_unmatched()
         }),

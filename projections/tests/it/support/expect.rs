@@ -60,6 +60,11 @@ async fn assert_deposits(pool: &PgPool, book: &Book, payment: &PaymentState) {
         let elsewhere = book.given.get(&(payment.id, key.clone())).and_then(Option::as_ref);
         assert_eq!(&row.to_address, elsewhere.unwrap_or(&payment.terms.address), "{key}");
         assert_eq!(row.created_at, deposit.detected_at, "{key}");
+        let assigned_to = match &deposit.decision {
+            Some(DepositDecision::Reassigned { payment_id, .. }) => Some(*payment_id),
+            Some(DepositDecision::Assigned | DepositDecision::Refunded { .. }) | None => None,
+        };
+        assert_eq!(row.assigned_to, assigned_to, "{key}");
     }
 }
 
@@ -72,7 +77,7 @@ async fn assert_odd(pool: &PgPool, book: &Book, opened: &[&PaymentState]) {
     for payment in opened {
         let deposits = payment.deposits.iter();
         let odd = deposits.filter(|(_, it)| it.disposition != Disposition::Credit || it.decision.is_some());
-        expected.extend(odd.map(|(key, it)| odd_of_payment(payment.id, key, it)));
+        expected.extend(odd.filter_map(|(key, it)| odd_of_payment(book, payment.id, key, it)));
     }
     for state in book.deposits.values().filter_map(|(deposit, _)| deposit.state()) {
         let (decided, name) = match &state.outcome {
@@ -94,18 +99,23 @@ async fn assert_odd(pool: &PgPool, book: &Book, opened: &[&PaymentState]) {
     }
 }
 
-fn odd_of_payment(payment: PaymentId, key: &DepositKey, deposit: &Deposit) -> Odd {
+/// `None`: it is listed as another payment's.
+fn odd_of_payment(book: &Book, payment: PaymentId, key: &DepositKey, deposit: &Deposit) -> Option<Odd> {
     let decided = deposit.decision.as_ref().map(|decision| match decision {
-        DepositDecision::Assigned => "assigned",
+        DepositDecision::Assigned | DepositDecision::Reassigned { .. } => "assigned",
         DepositDecision::Refunded { .. } => "refunded",
     });
+    if let Some(DepositDecision::Reassigned { payment_id, .. }) = &deposit.decision {
+        let has_it = book.given.contains_key(&(*payment_id, key.clone()));
+        return (!has_it).then(|| (key.to_string(), "assigning", decided, Some(payment)));
+    }
     let name = match (deposit.state, decided, deposit.disposition) {
         (DepositState::Orphaned, ..) => "orphaned",
         (_, Some("refunded"), _) => "refunded",
         (_, _, Disposition::Hold(_)) => "held",
         (_, _, Disposition::Credit) => "assigned",
     };
-    (key.to_string(), name, decided, Some(payment))
+    Some((key.to_string(), name, decided, Some(payment)))
 }
 
 /// All pages, in another order than the list's, which is by block.

@@ -12,4 +12,4 @@ pub(crate) use actors::{
 pub(crate) use expect::assert_projected;
 pub(crate) use ledger::{NoProfiles, TestLedger, project_once};
 pub(crate) use snapshot::{clear, index_names, snapshot};
-pub(crate) use steps::{run, steps, tell};
+pub(crate) use steps::{observe, run, steps, tell, tell_of_held};

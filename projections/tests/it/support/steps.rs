@@ -5,10 +5,10 @@ use uuid::Uuid;
 use wopay_domain::deposit::{AssignUnmatched, ObserveUnmatched, RefundUnmatched, UnmatchedDepositCommand};
 use wopay_domain::merchant::{MerchantCommand, MerchantPolicy, RegisterMerchant};
 use wopay_domain::payment::{
-    AssignDeposit, CompleteRefund, DepositStage, LateDeposits, PaymentCommand, RefundHeldDeposit, RequestRefund,
-    UnmatchedMoney,
+    AssignDeposit, CompleteRefund, DepositDecision, DepositReport, DepositStage, Holder, LateDeposits, PaymentCommand,
+    PaymentError, ReassignDeposit, RefundHeldDeposit, RequestRefund, ToldDeposit, UnmatchedMoney,
 };
-use wopay_domain::{ApiKeyId, DepositId, Money, PaymentId, RefundId, SecretRef, Timestamp};
+use wopay_domain::{ApiKeyId, DepositId, DepositKey, Money, PaymentId, RefundId, SecretRef, Timestamp};
 
 use super::actors::{asset, at, block, create, merchant_id, native, report};
 use super::ledger::Book;
@@ -51,6 +51,13 @@ pub(crate) enum Step {
         payment: u8,
         deposit: u8,
         back: bool,
+    },
+    /// An operator gives a deposit that a payment holds to another; the process may die before that one is told.
+    Reassign {
+        payment: u8,
+        deposit: u8,
+        to: u8,
+        dies: bool,
     },
     /// Money that no payment claims: reported, and decided about. `stage` as of a deposit, 3 assigned, 4 sent back.
     Unmatched {
@@ -105,6 +112,8 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(payment, refund, act)| Step::Refund { payment, refund, act }),
         2 => (payment(), 0_u8..4, any::<bool>())
             .prop_map(|(payment, deposit, back)| Step::Decide { payment, deposit, back }),
+        3 => (payment(), 0_u8..4, payment(), any::<bool>())
+            .prop_map(|(payment, deposit, to, dies)| Step::Reassign { payment, deposit, to, dies }),
         4 => (0_u8..3, 0_u8..3, 0_u8..5, 0_u8..12, payment()).prop_map(|(deposit, block, stage, revision, payment)| {
             Step::Unmatched { deposit, block, stage, revision, payment }
         }),
@@ -162,7 +171,7 @@ fn take(book: &mut Book, second: u32, step: Step) {
             let key = deposit_key(payment, deposit);
             let mut report = report(key, u64::from(revision), amount, block(BLOCKS[usize::from(number)], fork), stage);
             report.at = now;
-            book.payment(payment_id(payment), PaymentCommand::ObserveDeposit(Box::new(report))).ok();
+            observe(book, payment_id(payment), report);
         }
         Step::Expire { payment } => {
             book.payment(payment_id(payment), PaymentCommand::Expire { at: at(1_000_000) }).ok();
@@ -172,6 +181,7 @@ fn take(book: &mut Book, second: u32, step: Step) {
         }
         Step::Refund { payment, refund, act } => take_refund(book, now, (payment, refund), act),
         Step::Decide { payment, deposit, back } => take_decision(book, now, (payment, deposit), back),
+        Step::Reassign { payment, deposit, to, dies } => take_reassignment(book, now, (payment, deposit), to, dies),
         Step::Unmatched { .. } => take_unmatched(book, now, step),
         merchant_step => take_merchant(book, second, merchant_step),
     }
@@ -209,6 +219,67 @@ fn take_decision(book: &mut Book, at: Timestamp, (payment, deposit): (u8, u8), b
         PaymentCommand::AssignDeposit(Box::new(AssignDeposit { deposit, unmatched: None, reason, at }))
     };
     book.payment(payment_id(payment), command).ok();
+}
+
+/// As the write side does it: the payment that has it is told first.
+pub(crate) fn observe(book: &mut Book, holder: PaymentId, report: DepositReport) {
+    let command = PaymentCommand::ObserveDeposit(Box::new(report.clone()));
+    if let Err(PaymentError::DepositReassigned(told)) = book.payment(holder, command.clone())
+        && tell_of_held(book, holder, &report.deposit)
+        && book.payment(told, command).is_ok()
+    {
+        let command = PaymentCommand::ObserveToldDeposit(Box::new(ToldDeposit { report, told }));
+        book.payment(holder, command).ok();
+    }
+}
+
+fn take_reassignment(book: &mut Book, at: Timestamp, (payment, number): (u8, u8), to: u8, dies: bool) {
+    let key = deposit_key(payment, number);
+    let deposit = report(key, 0, Money::new(1, asset().id), block(0, 0), DepositStage::Orphaned).deposit;
+    let (holder, to_payment_id, reason) = (payment_id(payment), payment_id(to), "so it was decided".to_owned());
+    let assign = ReassignDeposit { deposit: deposit.clone(), to_payment_id, reason, at };
+    // The other payment is asked before, on a copy of what it is.
+    let Some(told) = told_of_held(book, holder, &deposit, &assign.reason, at) else { return };
+    let receiver = book.payments.get(&to_payment_id).map(|(payment, _)| payment.clone()).unwrap_or_default();
+    if wopay_domain::payment::decide(&receiver, told).is_err() {
+        return;
+    }
+    let decided = book.payment(holder, PaymentCommand::ReassignDeposit(Box::new(assign)));
+    if decided.is_ok() && !dies {
+        tell_of_held(book, holder, &deposit);
+    }
+}
+
+fn told_of_held(
+    book: &Book,
+    holder: PaymentId,
+    deposit: &DepositKey,
+    reason: &str,
+    at: Timestamp,
+) -> Option<PaymentCommand> {
+    let state = book.payments.get(&holder)?.0.state()?;
+    let known = state.deposits.get(deposit)?;
+    let unmatched = UnmatchedMoney {
+        revision: known.revision,
+        amount: known.amount.clone(),
+        address: state.terms.address.clone(),
+        from: known.from.clone(),
+        block: known.block.clone(),
+        held_by: Some(Holder { payment_id: holder, merchant_id: state.merchant_id }),
+    };
+    let (deposit, reason, unmatched) = (deposit.clone(), reason.to_owned(), Some(unmatched));
+    Some(PaymentCommand::AssignDeposit(Box::new(AssignDeposit { deposit, unmatched, reason, at })))
+}
+
+/// Tells a payment of the money that another one held. It refuses if it has had the deposit itself meanwhile.
+pub(crate) fn tell_of_held(book: &mut Book, holder: PaymentId, deposit: &DepositKey) -> bool {
+    let known = book.payments.get(&holder).and_then(|(payment, _)| payment.state()?.deposits.get(deposit));
+    let Some(DepositDecision::Reassigned { payment_id, reason, at }) = known.and_then(|known| known.decision.clone())
+    else {
+        return false;
+    };
+    let told = told_of_held(book, holder, deposit, &reason, at).unwrap();
+    book.payment(payment_id, told).is_ok()
 }
 
 /// As the write side does it: a payment that money was assigned to is told of everything first.
@@ -263,6 +334,7 @@ pub(crate) fn tell(book: &mut Book, id: DepositId) -> Option<PaymentId> {
         address: state.address,
         from: state.from,
         block: state.block,
+        held_by: None,
     };
     let (reason, at) = ("so it was decided".to_owned(), state.recorded_at);
     let assign = AssignDeposit { deposit: state.deposit, unmatched: Some(unmatched), reason, at };
@@ -296,6 +368,7 @@ fn take_merchant(book: &mut Book, second: u32, step: Step) {
         | Step::Cancel { .. }
         | Step::Refund { .. }
         | Step::Decide { .. }
+        | Step::Reassign { .. }
         | Step::Unmatched { .. } => {
             return;
         }
