@@ -182,7 +182,8 @@ async fn a_payment_that_cannot_take_it_leaves_it_where_it_was() {
     let native = open(&shop.ledger, merchant, "native too", true).await;
     let stranger = open(&shop.ledger, merchant_id(), "token", false).await;
     let nobody = PaymentId::from_uuid(merchant_id().as_uuid());
-    let asset = "the deposit is of another asset than the payment asks for";
+    let asset =
+        "the deposit is of another asset than the payment asks for: open one in its asset, or refund the deposit";
     let itself = "the deposit is held by this payment: it is assigned, not reassigned";
     for (to, expected) in [
         (native, PaymentError::InvalidDecision(asset)),

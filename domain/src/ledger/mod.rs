@@ -111,10 +111,11 @@ pub fn postings(event: &LedgerEvent) -> Vec<Posting> {
 }
 
 /// When what an event says took effect, by the clock of the world it speaks of: the block's time for deposits (also for
-/// one that was orphaned: it never had an effect), the command's time for the rest. When it was recorded is another
-/// matter; see [`crate::RecordedEvent::recorded_at`].
+/// one that was orphaned: it never had an effect), the command's time for the rest. What the chain does with money that an
+/// operator assigned has no effect before the assignment: until then the money was not the payment's. When it was
+/// recorded is another matter; see [`crate::RecordedEvent::recorded_at`].
 #[must_use]
-pub const fn effective_at(event: &LedgerEvent) -> Timestamp {
+pub fn effective_at(event: &LedgerEvent) -> Timestamp {
     match event {
         LedgerEvent::Payment(event) => payment_effective_at(event),
         LedgerEvent::Merchant(event) => merchant_effective_at(event),
@@ -213,13 +214,13 @@ fn sent_back(chain: &ChainName, amount: &Money, network_fee: Option<&Money>) -> 
     flow.into_iter().chain(fee.into_iter().flatten()).collect()
 }
 
-const fn payment_effective_at(event: &PaymentEvent) -> Timestamp {
+fn payment_effective_at(event: &PaymentEvent) -> Timestamp {
     match event {
         PaymentEvent::PaymentCreated(created) => created.created_at,
         PaymentEvent::DepositDetected(deposit) => deposit.block.time,
-        PaymentEvent::DepositReincluded(deposit) => deposit.block.time,
-        PaymentEvent::DepositConfirmed(deposit) => deposit.block.time,
-        PaymentEvent::DepositOrphaned(deposit) => deposit.block.time,
+        PaymentEvent::DepositReincluded(deposit) => counts_from(deposit.block.time, deposit.assigned_at),
+        PaymentEvent::DepositConfirmed(deposit) => counts_from(deposit.block.time, deposit.assigned_at),
+        PaymentEvent::DepositOrphaned(deposit) => counts_from(deposit.block.time, deposit.assigned_at),
         PaymentEvent::DepositAssigned(assigned) => assigned.at,
         PaymentEvent::HeldDepositReassigned(reassigned) => reassigned.at,
         PaymentEvent::ReassignedDepositReported(reported) => reported.block.time,
@@ -238,6 +239,11 @@ const fn payment_effective_at(event: &PaymentEvent) -> Timestamp {
         | PaymentEvent::PaymentReopened(standing)
         | PaymentEvent::PaymentRefunded(standing) => standing.at,
     }
+}
+
+/// Money that was assigned was not the payment's before.
+fn counts_from(block_time: Timestamp, assigned_at: Option<Timestamp>) -> Timestamp {
+    assigned_at.map_or(block_time, |assigned_at| block_time.max(assigned_at))
 }
 
 const fn merchant_effective_at(event: &MerchantEvent) -> Timestamp {

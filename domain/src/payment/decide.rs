@@ -152,7 +152,7 @@ fn restate(payment: &PaymentState, report: &DepositReport, known: Option<&Deposi
         revision: report.revision,
         detected_at: report.at,
         books_pending: true,
-        decision: None,
+        decision: known.and_then(|deposit| deposit.decision.clone()),
     };
     match known {
         None => events.push(detected(payment, report, reported.disposition)),
@@ -160,7 +160,7 @@ fn restate(payment: &PaymentState, report: &DepositReport, known: Option<&Deposi
             if deposit.is_live() {
                 events.push(orphaned(payment, report, deposit));
             }
-            events.push(reincluded(payment, report, reported.disposition));
+            events.push(reincluded(payment, report, &reported));
         }
     }
     match report.stage {
@@ -177,7 +177,7 @@ fn restate(payment: &PaymentState, report: &DepositReport, known: Option<&Deposi
 /// decision stays, whatever the chain does: what was sent back does not count because it now stands in an earlier block.
 fn disposition(payment: &PaymentState, report: &DepositReport, known: Option<&Deposit>) -> Disposition {
     let decided = known.and_then(|deposit| Some((deposit.decision.as_ref()?, deposit.disposition)));
-    let is_assigned = matches!(decided, Some((DepositDecision::Assigned, _)));
+    let is_assigned = matches!(decided, Some((DepositDecision::Assigned { .. }, _)));
     if let Some((DepositDecision::Refunded { .. }, held)) = decided {
         held
     } else if is_assigned && report.amount.asset() == &payment.terms.asset.id {
@@ -299,14 +299,15 @@ fn detected(payment: &PaymentState, report: &DepositReport, disposition: Disposi
     }))
 }
 
-fn reincluded(payment: &PaymentState, report: &DepositReport, disposition: Disposition) -> PaymentEvent {
+fn reincluded(payment: &PaymentState, report: &DepositReport, stands: &Deposit) -> PaymentEvent {
     PaymentEvent::DepositReincluded(Box::new(DepositReincluded {
         deposit: report.deposit.clone(),
         revision: report.revision,
         merchant_id: Some(payment.merchant_id),
         amount: report.amount.clone(),
         block: report.block.clone(),
-        disposition,
+        disposition: stands.disposition,
+        assigned_at: stands.assigned_at(),
         at: report.at,
     }))
 }
@@ -321,6 +322,7 @@ fn confirmed(payment: &PaymentState, report: &DepositReport, stood: &Deposit, co
         disposition: stood.disposition,
         confirmations,
         releases_pending: stood.books_pending,
+        assigned_at: stood.assigned_at(),
         at: report.at,
     }))
 }
@@ -336,6 +338,7 @@ fn orphaned(payment: &PaymentState, report: &DepositReport, stood: &Deposit) -> 
         disposition: stood.disposition,
         was_confirmed: stood.state == DepositState::Confirmed,
         releases_pending: stood.state == DepositState::Seen && stood.books_pending,
+        assigned_at: stood.assigned_at(),
         at: report.at,
     }))
 }

@@ -12,6 +12,8 @@ use crate::deposit::{REASON_WANTED, TRANSACTION_WANTED, is_decision_text};
 use crate::ids::PaymentId;
 use crate::money::AssetId;
 
+const OTHER_ASSET: &str =
+    "the deposit is of another asset than the payment asks for: open one in its asset, or refund the deposit";
 /// Its streams would both book the deposit.
 const KNOWN_HERE: &str = "the payment to which the deposit is to go has had it itself, before a reorganization";
 
@@ -20,7 +22,7 @@ pub(super) fn assign(payment: &PaymentState, assign: AssignDeposit) -> Result<Ve
     let known = payment.deposits.get(&assign.deposit);
     let was_unmatched = known.is_none();
     let (revision, amount, address, from, block, held_by) = match (known, assign.unmatched) {
-        (Some(deposit), _) if deposit.decision == Some(DepositDecision::Assigned) => return Ok(Vec::new()),
+        (Some(deposit), _) if deposit.assigned_at().is_some() => return Ok(Vec::new()),
         (Some(_), Some(UnmatchedMoney { held_by: Some(_), .. })) => {
             return Err(PaymentError::InvalidDecision(KNOWN_HERE));
         }
@@ -35,7 +37,7 @@ pub(super) fn assign(payment: &PaymentState, assign: AssignDeposit) -> Result<Ve
         (None, None) => return Err(PaymentError::DepositNotFound(assign.deposit)),
     };
     if amount.asset() != &payment.terms.asset.id {
-        return Err(PaymentError::InvalidDecision("the deposit is of another asset than the payment asks for"));
+        return Err(PaymentError::InvalidDecision(OTHER_ASSET));
     }
     if held_by.is_some_and(|holder| holder.merchant_id != payment.merchant_id) {
         return Err(PaymentError::OtherMerchant);
@@ -152,7 +154,7 @@ fn check_held(deposit: &Deposit) -> Result<(), PaymentError> {
         Some(DepositDecision::Reassigned { payment_id, .. }) => {
             return Err(PaymentError::DepositReassigned(*payment_id));
         }
-        Some(DepositDecision::Assigned) | None => {}
+        Some(DepositDecision::Assigned { .. }) | None => {}
     }
     match (deposit.disposition, deposit.state) {
         (Disposition::Credit, _) => Err(PaymentError::DepositNotHeld),

@@ -65,19 +65,19 @@ pub enum PaymentError {
     #[error("the payment has no deposit {0}")]
     DepositNotFound(DepositKey),
     /// Only confirmed money can be decided about.
-    #[error("the deposit is {}, not confirmed", state.as_str())]
+    #[error("the deposit is {}, not confirmed: it can be decided about once it is", state.as_str())]
     DepositNotConfirmed {
         /// How far it has come.
         state: DepositState,
     },
     /// It counts for the payment already; to send such money back is a refund.
-    #[error("the deposit is not held: it counts for the payment")]
+    #[error("the deposit is not held: it counts for the payment, and to send it back is a refund of that")]
     DepositNotHeld,
     /// The money was sent back.
     #[error("the deposit was refunded by transaction {0}")]
     DepositRefunded(String),
     /// It is another payment's by decision, which books it.
-    #[error("the deposit was assigned to payment {0}, which has it now")]
+    #[error("the deposit was assigned to payment {0}, which has it now: what is to become of it is decided there")]
     DepositReassigned(PaymentId),
     /// Money is not carried from one merchant to another.
     #[error(

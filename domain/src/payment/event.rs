@@ -114,6 +114,9 @@ pub struct DepositReincluded {
     pub block: BlockRef,
     /// Whether it counts for the payment, judged by the new block's time.
     pub disposition: Disposition,
+    /// Since 1.2: when an operator assigned it to the payment, from which on the money counts; left out if nobody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assigned_at: Option<Timestamp>,
     /// When the watcher saw it.
     #[serde(deserialize_with = "crate::timestamp::deserialize")]
     pub at: Timestamp,
@@ -138,6 +141,9 @@ pub struct DepositConfirmed {
     pub confirmations: u32,
     /// Whether its detection made a pending entry, which is released now.
     pub releases_pending: bool,
+    /// Since 1.2: when an operator assigned it to the payment, from which on the money counts; left out if nobody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assigned_at: Option<Timestamp>,
     /// When the watcher saw it.
     #[serde(deserialize_with = "crate::timestamp::deserialize")]
     pub at: Timestamp,
@@ -162,6 +168,9 @@ pub struct DepositOrphaned {
     pub was_confirmed: bool,
     /// Whether its detection made a pending entry, which is released now.
     pub releases_pending: bool,
+    /// Since 1.2: when an operator assigned it to the payment, from which on the money counts; left out if nobody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assigned_at: Option<Timestamp>,
     /// When the watcher saw it.
     #[serde(deserialize_with = "crate::timestamp::deserialize")]
     pub at: Timestamp,

@@ -161,7 +161,7 @@ impl PaymentState {
             revision: assigned.revision,
             detected_at,
             books_pending: true,
-            decision: Some(DepositDecision::Assigned),
+            decision: Some(DepositDecision::Assigned { at: assigned.at }),
         };
         self.deposits.insert(assigned.deposit, deposit);
     }

@@ -208,6 +208,15 @@ pub struct Deposit {
 }
 
 impl Deposit {
+    /// Since when it counts by decision, if it does not count by what it is.
+    #[must_use]
+    pub const fn assigned_at(&self) -> Option<Timestamp> {
+        match &self.decision {
+            Some(DepositDecision::Assigned { at }) => Some(*at),
+            Some(DepositDecision::Reassigned { .. } | DepositDecision::Refunded { .. }) | None => None,
+        }
+    }
+
     /// Whether it stands in the canonical chain.
     #[must_use]
     pub fn is_live(&self) -> bool {
@@ -220,7 +229,10 @@ impl Deposit {
 #[serde(rename_all = "snake_case")]
 pub enum DepositDecision {
     /// It counts.
-    Assigned,
+    Assigned {
+        /// Since when.
+        at: Timestamp,
+    },
     /// It is another payment's, which books it from then on.
     Reassigned {
         /// The payment.

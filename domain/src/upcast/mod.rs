@@ -55,6 +55,10 @@ const STEPS: &[Step] = &[
     step("PaymentReopened", "1.0", "1.1", Change::Compatible),
     // 1.1: the payment that held it, left out without one.
     step("DepositAssigned", "1.0", "1.1", Change::Compatible),
+    // 1.2: since when the money counts by decision, left out where nobody decided.
+    step("DepositReincluded", "1.1", "1.2", Change::Compatible),
+    step("DepositConfirmed", "1.1", "1.2", Change::Compatible),
+    step("DepositOrphaned", "1.1", "1.2", Change::Compatible),
     // 1.1: the least that is no dust, left out where everything counts.
     step("TokenAdded", "1.0", "1.1", Change::Compatible),
 ];

@@ -190,7 +190,7 @@ impl<'a> TransactionBody<'a> {
             held_reason: held,
             assigned_to: match &deposit.decision {
                 Some(DepositDecision::Reassigned { payment_id, .. }) => Some(*payment_id),
-                Some(DepositDecision::Assigned | DepositDecision::Refunded { .. }) | None => None,
+                Some(DepositDecision::Assigned { .. } | DepositDecision::Refunded { .. }) | None => None,
             },
         }
     }

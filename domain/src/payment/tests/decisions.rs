@@ -3,7 +3,7 @@
 use super::fixture::{DEADLINE, Scenario, at, create, deposit, hold_late, opened, other_payment, told};
 use crate::envelope::LedgerEvent;
 use crate::ids::MerchantId;
-use crate::ledger::postings;
+use crate::ledger::{effective_at, postings};
 use crate::money::AssetId;
 use crate::payment::PaymentCommand::{Cancel, Expire};
 use crate::payment::{DepositDecision, DepositState, Holder, PaymentCommand, PaymentError};
@@ -40,6 +40,23 @@ fn an_assigned_deposit_that_is_orphaned_is_taken_from_the_merchant_and_comes_bac
     again.then(&["DepositReincluded", "DepositConfirmed", "PaymentCompleted"]).stands("completed paid_late");
 }
 
+/// As of a moment between block and decision the money stood in suspense, whatever the chain did with it later.
+#[test]
+fn what_the_chain_does_with_assigned_money_takes_effect_no_earlier_than_the_decision() {
+    let assigned = held_late().given([deposit(1, 100).assign(), deposit(1, 100).revision(2).late().orphaned()]);
+    let effective = |scenario: &Scenario| {
+        let events = scenario.last_events().iter().filter(|event| event.standing().is_none());
+        events.map(|event| effective_at(&LedgerEvent::Payment(event.clone()))).collect::<Vec<_>>()
+    };
+    assert_eq!(effective(&assigned), [at(DEADLINE + 400)]);
+    let again = assigned.when(deposit(1, 100).revision(3).late().confirmed());
+    assert_eq!(effective(&again), [at(DEADLINE + 400); 2]);
+    let later = again.when(deposit(1, 100).revision(4).in_block(5001, DEADLINE + 900).confirmed());
+    assert_eq!(effective(&later), [at(DEADLINE + 400), at(DEADLINE + 900), at(DEADLINE + 900)]);
+    let held = held_late().when(deposit(1, 100).revision(2).late().orphaned());
+    assert_eq!(effective(&held), [at(DEADLINE + 1)], "nobody decided: it never had an effect");
+}
+
 #[test]
 fn money_of_nobody_that_is_assigned_counts() {
     let scenario = opened(|_| {}).when(deposit(7, 100).revision(9).assign_unmatched());
@@ -47,7 +64,7 @@ fn money_of_nobody_that_is_assigned_counts() {
     let state = scenario.payment.state().unwrap();
     let known = &state.deposits[&deposit(7, 100).0.deposit];
     assert_eq!((known.state, known.revision), (DepositState::Confirmed, 9));
-    assert_eq!(known.decision, Some(DepositDecision::Assigned));
+    assert_eq!(known.decision, Some(DepositDecision::Assigned { at: at(DEADLINE + 500) }));
     let scenario = scenario.when(deposit(7, 100).revision(9).confirmed()).then(&[]);
     let scenario = scenario.when(deposit(7, 100).revision(9).assign_unmatched()).then(&[]);
     scenario.when(deposit(7, 100).revision(10).orphaned()).then(&["DepositOrphaned", "PaymentReversed"]);
@@ -114,7 +131,8 @@ fn what_cannot_be_decided_is_refused() {
     credited.when(deposit(1, 100).sent_back()).refused(&PaymentError::DepositNotHeld);
     let other = AssetId::native(&super::fixture::chain());
     let wrong = opened(|_| {}).when(deposit(1, 100).of_asset(other.clone()).confirmed());
-    let reason = "the deposit is of another asset than the payment asks for";
+    let reason =
+        "the deposit is of another asset than the payment asks for: open one in its asset, or refund the deposit";
     wrong.clone().when(deposit(1, 100).assign()).refused(&PaymentError::InvalidDecision(reason));
     wrong.when(deposit(1, 100).sent_back()).then(&["HeldDepositRefunded"]).stands("pending");
     let found = deposit(2, 100).of_asset(other).assign_unmatched();
@@ -207,7 +225,8 @@ fn what_cannot_be_reassigned_is_refused() {
 #[test]
 fn what_the_other_payment_cannot_take_is_refused() {
     let native = AssetId::native(&super::fixture::chain());
-    let reason = "the deposit is of another asset than the payment asks for";
+    let reason =
+        "the deposit is of another asset than the payment asks for: open one in its asset, or refund the deposit";
     let other = deposit(7, 100).of_asset(native).assign_held_by(holder());
     opened(|_| {}).when(other).refused(&PaymentError::InvalidDecision(reason));
     let stranger = Holder { merchant_id: MerchantId::from_uuid(uuid::Uuid::from_u128(99)), ..holder() };

@@ -4,8 +4,9 @@
 use proptest::prelude::*;
 
 use super::fixture::{DEADLINE, Scenario, at, create, deposit, opened, other_payment, told, usdt};
+use crate::Timestamp;
 use crate::envelope::LedgerEvent;
-use crate::ledger::{Account, Layer, Side, postings};
+use crate::ledger::{Account, Layer, Side, effective_at, postings};
 use crate::money::AssetId;
 use crate::payment::{
     AssignDeposit, DepositDecision, DepositReport, DepositStage, Holder, Payment, PaymentCommand, PaymentError,
@@ -100,8 +101,16 @@ impl Two {
 
     /// Credits less debits of what is posted, after each event; each balances.
     fn balance(&self, account: &Account) -> i128 {
+        self.balance_as_of(account, Timestamp::MAX_UTC)
+    }
+
+    /// The same of what had taken effect by then.
+    fn balance_as_of(&self, account: &Account, moment: Timestamp) -> i128 {
         let mut balance = 0;
         for event in &self.history {
+            if effective_at(&LedgerEvent::Payment(event.clone())) > moment {
+                continue;
+            }
             let mut own = 0;
             for line in postings(&LedgerEvent::Payment(event.clone())) {
                 let amount = i128::try_from(line.amount.minor()).unwrap();
@@ -122,7 +131,7 @@ fn any_report() -> impl Strategy<Value = DepositReport> {
         1 => Just(DepositStage::Orphaned),
     ];
     (90_u128..120, 0_u64..3, stage).prop_map(|(amount, block, stage)| {
-        let report = deposit(1, amount).in_block(100 + block, 10).0;
+        let report = deposit(1, amount).in_block(100 + block, 10 + i64::try_from(block).unwrap()).0;
         DepositReport { stage, at: at(11), ..report }
     })
 }
@@ -163,6 +172,14 @@ proptest! {
         prop_assert_eq!(two.balance(&Account::Custody(super::fixture::chain())), -stands);
         prop_assert_eq!(two.balance(&Account::Suspense), suspense);
         prop_assert_eq!(two.balance(&Account::MerchantPayable(create().merchant_id)), payable);
+        // Whatever the chain did later, nothing was owed that was not there, nor taken that was not given.
+        for event in &two.history {
+            let moment = effective_at(&LedgerEvent::Payment(event.clone()));
+            let as_of = |account| two.balance_as_of(&account, moment);
+            let custody = as_of(Account::Custody(super::fixture::chain()));
+            let (suspense, payable) = (as_of(Account::Suspense), as_of(Account::MerchantPayable(create().merchant_id)));
+            prop_assert!(custody <= 0 && suspense >= 0 && payable >= 0, "{custody} {suspense} {payable} as of {moment}");
+        }
         let assigned = two.history.iter().filter(|event| event.name() == "DepositAssigned").count();
         prop_assert_eq!(assigned, usize::from(is_reassigned), "exactly once");
         let (holder, receiver) = (two.holder.state().unwrap(), two.receiver.state().unwrap());

@@ -62,7 +62,7 @@ async fn assert_deposits(pool: &PgPool, book: &Book, payment: &PaymentState) {
         assert_eq!(row.created_at, deposit.detected_at, "{key}");
         let assigned_to = match &deposit.decision {
             Some(DepositDecision::Reassigned { payment_id, .. }) => Some(*payment_id),
-            Some(DepositDecision::Assigned | DepositDecision::Refunded { .. }) | None => None,
+            Some(DepositDecision::Assigned { .. } | DepositDecision::Refunded { .. }) | None => None,
         };
         assert_eq!(row.assigned_to, assigned_to, "{key}");
     }
@@ -102,7 +102,7 @@ async fn assert_odd(pool: &PgPool, book: &Book, opened: &[&PaymentState]) {
 /// `None`: it is listed as another payment's.
 fn odd_of_payment(book: &Book, payment: PaymentId, key: &DepositKey, deposit: &Deposit) -> Option<Odd> {
     let decided = deposit.decision.as_ref().map(|decision| match decision {
-        DepositDecision::Assigned | DepositDecision::Reassigned { .. } => "assigned",
+        DepositDecision::Assigned { .. } | DepositDecision::Reassigned { .. } => "assigned",
         DepositDecision::Refunded { .. } => "refunded",
     });
     if let Some(DepositDecision::Reassigned { payment_id, .. }) = &deposit.decision {
