@@ -55,7 +55,8 @@ async fn a_payment_shows_its_deposits_without_waiting_for_a_projection() {
             "confirmations",
             "status",
             "credited",
-            "held_reason"
+            "held_reason",
+            "assigned_to"
         ]
     );
 }
