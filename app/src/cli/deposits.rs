@@ -323,7 +323,7 @@ fn list_table(shown: &[OddDeposit], has_more: bool, sums: &[DustSum]) -> String 
                 state,
                 amount(&it.asset, it.symbol.as_deref(), it.decimals, it.amount),
                 it.block_time.to_rfc3339_opts(SecondsFormat::Secs, true),
-                it.payment_id.map_or_else(|| "-".to_owned(), |payment| payment.to_string()),
+                payment(it),
                 wopay_api::display_address(&it.to_address),
                 why.to_owned(),
             ]);
@@ -338,6 +338,15 @@ fn list_table(shown: &[OddDeposit], has_more: bool, sums: &[DustSum]) -> String 
         text.push_str(&format!("\nIn no book: {} {} deposits, {total}", sum.count, sum.state.as_str()));
     }
     text
+}
+
+/// The payment that has it, and the one that is to have it.
+fn payment(deposit: &OddDeposit) -> String {
+    match (deposit.payment_id, deposit.assigned_to) {
+        (None, _) => "-".to_owned(),
+        (Some(payment), None) => payment.to_string(),
+        (Some(holder), Some(receiver)) => format!("{holder}, to be {receiver}'s"),
+    }
 }
 
 fn list_json(shown: &[OddDeposit], has_more: bool, sums: &[DustSum], as_of_position: i64) -> String {

@@ -80,7 +80,7 @@ async fn what_an_older_program_wrote_is_understood() {
         .fetch_all(&database.pool)
         .await
         .unwrap();
-        assert_eq!(released, [("1.1".to_owned(), false)]);
+        assert_eq!(released, [("1.2".to_owned(), false)]);
     }
 }
 
