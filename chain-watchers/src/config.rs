@@ -230,11 +230,18 @@ pub struct EvmOptions {
     pub traces: Traces,
     /// Without traces: how often the native balances of open payments are compared with what was recorded, at most.
     pub balances_every: Duration,
+    /// Whether final blocks are searched for tokens that nobody configured, sent to addresses of payments.
+    pub unknown_tokens: bool,
 }
 
 impl Default for EvmOptions {
     fn default() -> Self {
-        Self { eip7708_block: None, traces: Traces::None, balances_every: Duration::from_secs(15) }
+        Self {
+            eip7708_block: None,
+            traces: Traces::None,
+            balances_every: Duration::from_secs(15),
+            unknown_tokens: true,
+        }
     }
 }
 

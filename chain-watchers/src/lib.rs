@@ -23,7 +23,8 @@
 //! `…_rpc_calls_total{endpoint,method,outcome}`, `…_rpc_seconds`,
 //! `…_endpoint_{state{state},in_use,calls_per_second_max,latency_seconds,head_blocks,budget_left_calls}{endpoint}`,
 //! `…_behind`, `…_addresses_{open,late}`, `…_addresses_looked_at_total`, `…_agreement_held_blocks`,
-//! `…_agreement_total{outcome}`, `…_outbox_{unsent,published_total,failures_total}`, `…_outbox_{settled,resent}_total`.
+//! `…_sweeps_total{outcome}`, `…_swept_{height_blocks,addresses,addresses_full}`, `…_unknown_left_out_total`,
+//! `…_found_late_total`, `…_odd_total{kind}`, `…_agreement_total{outcome}`, `…_outbox_{unsent,published_total,failures_total}`, `…_outbox_{settled,resent}_total`.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test reports by panicking"))]
 
 mod balances;
@@ -46,7 +47,7 @@ pub use engine::odd::{OddError, Sighting, SightingKind, find_sighting, take_up};
 pub use engine::{AddedTokens, ChainWatcher, Progress};
 pub use publisher::{OutboxOptions, OutboxPublisher, OutboxSignal};
 pub use source::{
-    AddressReads, BlockData, BlockHeader, Candidate, ChainSource, Claims, Compared, Final, Head, Mention, Place,
-    SourceError, Transfer, Witnesses,
+    AddressReads, BlockData, BlockHeader, Candidate, ChainSource, Claims, Compared, Final, Found, Head, Mention, Place,
+    Search, SourceError, Transfer, Witnesses,
 };
 pub use status::{ChainHealth, ChainState, ChainStatus, EndpointHealth, EndpointState};

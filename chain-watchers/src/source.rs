@@ -79,7 +79,7 @@ impl Candidate {
 }
 
 /// Where a candidate stands in its block.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
     /// The value of a transaction.
     Value,
@@ -177,6 +177,37 @@ pub struct Witnesses {
     pub silent: Vec<String>,
 }
 
+/// What final blocks are searched for: whatever token arrived at addresses of ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Search {
+    /// The lowest block.
+    pub first: u64,
+    /// The highest block.
+    pub last: u64,
+    /// In canonical text form.
+    pub addresses: Vec<String>,
+    /// The blocks of the range that are known.
+    pub blocks: Vec<BlockRef>,
+    /// Transaction, asset and receiver of each token transfer of the range that is recorded. An answer that does not show
+    /// one of them is incomplete; they need not be found again.
+    pub recorded: Vec<(String, AssetId, String)>,
+    /// Transfers of one token to one address that are wanted, at most.
+    pub each_max: usize,
+    /// Transfers that are wanted, at most.
+    pub transfers_max: usize,
+}
+
+/// What a [`Search`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Transfers that took place and were not known to be recorded, by block. Some may be recorded all the same.
+    pub blocks: Vec<(BlockRef, Vec<Transfer>)>,
+    /// Transfers beyond what was wanted.
+    pub left_out: u64,
+    /// Transfers of more than 2^128 minor units.
+    pub oversized: u64,
+}
+
 /// Why a chain cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -243,6 +274,18 @@ pub trait ChainSource: Send + Sync + 'static {
     /// [`heights`](Self::heights) and [`header`](Self::header) are asked at the beginning only, and blocks never.
     fn by_address(&self) -> Option<&dyn AddressReads> {
         None
+    }
+
+    /// Whether tokens that nobody configured are in no [`block`](Self::block), so that [`search`](Self::search) is to be asked
+    /// for them.
+    fn is_searched(&self) -> bool {
+        false
+    }
+
+    /// Looks for them. Takes as long as it takes; nothing else waits for it.
+    async fn search(&self, search: &Search) -> Result<Found, SourceError> {
+        let _ = search;
+        Ok(Found::default())
     }
 
     /// What was answered last contradicts what is known for certain: where there is another endpoint, it is asked first for

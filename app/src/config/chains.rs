@@ -45,6 +45,8 @@ pub(crate) struct ChainConfig {
     /// EVM without traces: how often the balances of open payments are compared with what was recorded, at most.
     #[serde(default = "default_balances_every_s")]
     pub(crate) balances_every_s: u32,
+    /// EVM: whether final blocks are searched for tokens that are not configured. They are without it.
+    pub(crate) unknown_tokens: Option<bool>,
     /// Solana: whether every block is read, or the addresses of payments are asked about.
     #[serde(default)]
     pub(crate) mode: WatchMode,
@@ -221,8 +223,10 @@ fn spec(name: &str, chain: &ChainConfig) -> Result<ChainSpec, ConfigError> {
     if chain.kind == ChainFamily::Evm && chain.genesis_hash.is_some() {
         return Err(invalid("an EVM chain is named by its `chain_id`, not by a `genesis_hash`".to_owned()));
     }
-    if chain.kind == ChainFamily::Solana && (chain.eip7708_block.is_some() || chain.traces != Traces::None) {
-        return Err(invalid("`eip7708_block` and `traces` are settings of EVM chains".to_owned()));
+    if chain.kind == ChainFamily::Solana
+        && (chain.eip7708_block.is_some() || chain.traces != Traces::None || chain.unknown_tokens.is_some())
+    {
+        return Err(invalid("`eip7708_block`, `traces` and `unknown_tokens` are settings of EVM chains".to_owned()));
     }
     check_mode(chain).map_err(invalid)?;
     if chain.rpc.is_empty() {

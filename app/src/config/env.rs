@@ -41,7 +41,7 @@ const KEYS: [(&[&str], Kind); 18] = [
     (&["chains"], Kind::Toml),
 ];
 
-const CHAIN_KEYS: [(&str, Kind); 21] = [
+const CHAIN_KEYS: [(&str, Kind); 22] = [
     ("preset", Kind::Text),
     ("genesis_hash", Kind::Text),
     ("kind", Kind::Text),
@@ -55,6 +55,7 @@ const CHAIN_KEYS: [(&str, Kind); 21] = [
     ("eip7708_block", Kind::Toml),
     ("traces", Kind::Text),
     ("balances_every_s", Kind::Toml),
+    ("unknown_tokens", Kind::Toml),
     ("mode", Kind::Text),
     ("addresses_every_s", Kind::Toml),
     ("addresses_days", Kind::Toml),

@@ -159,6 +159,7 @@ pub(crate) fn watcher_config(spec: &ChainSpec, chain: &ChainConfig) -> WatcherCo
             TraceSetting::Parity => Traces::Parity,
         },
         balances_every: Duration::from_secs(u64::from(chain.balances_every_s)),
+        unknown_tokens: chain.unknown_tokens.unwrap_or(true),
     };
     config.by_address = by_address(chain);
     config.agreement = agreement(spec, chain);

@@ -5,7 +5,7 @@ use wopay_commands::{Ledger, LedgerOptions};
 use wopay_domain::Metadata;
 use wopay_domain::payment::{Payment, PaymentCommand, ReassignDeposit, decide};
 use wopay_eventbus::AppendSignal;
-use wopay_testkit::{Mining, eventually};
+use wopay_testkit::{Mining, TokenKind, eventually};
 
 use crate::shop::{CONFIRMATIONS, PATIENCE, Shop, id_and_address};
 
@@ -325,4 +325,33 @@ async fn money_of_another_asset_is_given_to_a_payment_that_asks_for_it() {
             .await
             .unwrap();
     assert_eq!(names, ["PaymentCreated", "DepositAssigned", "PaymentCompleted", "DepositOrphaned", "PaymentReversed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erc20_that_nobody_configured_is_listed_and_in_no_book() {
+    let shop = Shop::open(Mining::OnDemand).await;
+    let (paid, address) = id_and_address(&shop.create("ORDER-1", "5", "USDT", 3600).await);
+    let strange = shop.chain.deploy_token(TokenKind::Plain, "STRANGE", 18).await;
+    let sent = shop.chain.mint(&strange, &address, 41).await;
+    pay(&shop, &address, 5_000_000).await;
+    shop.reaches(&paid, "completed").await;
+    // It is looked for below the blocks that a reorganization may replace.
+    shop.chain.mine(200).await;
+    let unknown = listed(&shop, "unknown_token", 1).await;
+    let asset = format!("ethereum/{}", strange.address);
+    assert_eq!(unknown[0]["deposit"], format!("ethereum:{}:log:0", sent.hash), "{unknown:?}");
+    assert_eq!((&unknown[0]["asset"], &unknown[0]["amount_minor"]), (&json!(asset), &json!("41")), "{unknown:?}");
+    let to = unknown[0]["to_address"].as_str().unwrap();
+    assert_eq!((&unknown[0]["payment_id"], to.to_lowercase()), (&json!(paid), address.to_lowercase()), "{unknown:?}");
+    let table = shop.gateway.run(&["deposits", "list", "--dust"]);
+    let table = String::from_utf8_lossy(&table.stdout).into_owned();
+    assert!(table.contains("unknown_token") && table.contains(&sent.hash[..10]), "{table}");
+    let deposit = unknown[0]["deposit"].as_str().unwrap();
+    refused(&shop, &["deposits", "assign", deposit, &paid, "--reason", "r"], "not");
+    let named: i64 = sqlx::query_scalar("SELECT count(*) FROM events WHERE payload::text LIKE '%' || $1 || '%'")
+        .bind(&strange.address)
+        .fetch_one(&shop.database.pool)
+        .await
+        .unwrap();
+    assert_eq!(named, 0, "no event names it");
 }

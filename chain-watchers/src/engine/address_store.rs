@@ -40,7 +40,7 @@ pub(super) async fn watched(
 }
 
 /// What the ids of payments (UUID v7) that are opened from that moment on are not below, as text.
-fn first_id_at(moment: Timestamp) -> String {
+pub(super) fn first_id_at(moment: Timestamp) -> String {
     let millis = u64::try_from(moment.timestamp_millis()).unwrap_or_default();
     format!("{:08x}-{:04x}", millis >> 16, millis & 0xffff)
 }

@@ -15,7 +15,7 @@ use super::deposit_store::{self, Observation, Report};
 use super::error::WatchError;
 use super::finality::named_final;
 use super::store::{self, Cursor, StoreError, from_sql};
-use super::{ChainWatcher, now};
+use super::{ChainWatcher, now, unknown_store};
 use crate::source::{BlockHeader, Final, Head, Transfer};
 
 /// A block with the transfers to addresses of ours that took place.
@@ -114,7 +114,9 @@ impl ChainWatcher {
         store::delete_blocks_above(&mut tx, &chain, ancestor.height).await?;
         store::move_cursor(&mut tx, &chain, ancestor, &self.looks_for()).await?;
         store::set_head_back(&mut tx, &chain, ancestor.height).await?;
+        unknown_store::set_swept_back(&mut tx, &chain, ancestor.height).await?;
         tx.commit().await?;
+        self.sweep.look_again();
         let depth = cursor.height.saturating_sub(ancestor.height);
         warn!(%chain, from = cursor.height, to = ancestor.height, depth, orphaned = reports, "reorganization");
         counter!("wopay_chain_watchers_reorgs_total", "chain" => chain.to_string()).increment(1);
@@ -188,7 +190,7 @@ impl ChainWatcher {
     }
 
     /// The text of a transfer's leg: the deposit key without chain and transaction.
-    fn leg(&self, transfer: &Transfer) -> String {
+    pub(super) fn leg(&self, transfer: &Transfer) -> String {
         let key = DepositKey {
             chain: self.settings.chain.clone(),
             transaction: transfer.transaction.clone(),

@@ -347,7 +347,7 @@ pub(super) async fn insert_reports(
     Ok(())
 }
 
-fn claim_kind(family: ChainFamily) -> String {
+pub(super) fn claim_kind(family: ChainFamily) -> String {
     format!("deposit:{family}")
 }
 

@@ -62,10 +62,11 @@ impl ChainWatcher {
     /// The head is where we are. Only what is final may have moved.
     async fn stand(&mut self, cursor: &Cursor, head: &Head) -> Result<Step, WatchError> {
         let is_agreed = self.seek_agreement(cursor.height, head).await?;
-        if is_agreed || self.unproven || named_final(head) != self.named_final {
+        if is_agreed || self.unproven || self.sweep.take_found() || named_final(head) != self.named_final {
             self.apply(cursor, &[], head).await?;
         }
         self.compare_balances(cursor).await;
+        self.sweep_unknown(cursor, head).await;
         self.stands_at(cursor.height, head.newest.block.number, Some(head.newest.block.time));
         // More blocks may wait for agreement than are asked about at once.
         Ok(if is_agreed { Step::Again } else { Step::Idle })
@@ -145,6 +146,7 @@ impl ChainWatcher {
             self.stands_at(reached.height, head.newest.block.number, block_at);
             if reached.height == head.newest.block.number {
                 self.compare_balances(&reached).await;
+                self.sweep_unknown(&reached, head).await;
             }
             if settled.len() > 1 {
                 info!(chain = %self.settings.chain, height = reached.height, blocks = settled.len(), "catching up");
@@ -173,7 +175,7 @@ impl ChainWatcher {
     }
 
     /// The height up to which the chain does not change any more, as far as can be said.
-    fn unchanging(&self, head: &Head) -> u64 {
+    pub(super) fn unchanging(&self, head: &Head) -> u64 {
         let deep = self.window_begin(head.newest.block.number);
         match head.finality {
             Final::UpTo(height) => deep.max(height.min(head.newest.block.number)),

@@ -21,6 +21,8 @@ mod reorg;
 mod start;
 mod store;
 mod tokens;
+mod unknown;
+mod unknown_store;
 mod watch_set;
 
 use std::collections::HashMap;
@@ -41,6 +43,7 @@ use self::compare::Comparison;
 use self::error::WatchError;
 pub use self::tokens::AddedTokens;
 use self::tokens::Tokens;
+use self::unknown::Sweep;
 use self::watch_set::WatchSet;
 use crate::config::{ByAddress, ConfigError, WatcherConfig};
 use crate::evm::EvmSource;
@@ -76,6 +79,7 @@ pub struct ChainWatcher {
     /// Looks in a row that did not bring the next block, though the head is above.
     without_next: u32,
     comparison: Comparison,
+    sweep: Sweep,
     addresses: Addresses,
     agreements: Agreements,
     tokens: Tokens,
@@ -176,6 +180,7 @@ impl ChainWatcher {
             head_age_max: config.rpc_options.head_age_max,
             by_address: config.by_address.unwrap_or_default(),
         };
+        let sweep = Sweep::new(source.is_searched());
         let status = ChainStatus::new(settings.chain.clone());
         Self {
             source,
@@ -190,6 +195,7 @@ impl ChainWatcher {
             against_final: 0,
             without_next: 0,
             comparison: Comparison::default(),
+            sweep,
             addresses: Addresses::default(),
             agreements: Agreements::new(config.agreement.clone()),
             tokens: Tokens::new(config, None),

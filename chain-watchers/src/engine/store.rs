@@ -99,7 +99,7 @@ pub(super) async fn create_cursor(
     looks_for: &[&str],
 ) -> Result<bool, StoreError> {
     let done = sqlx::query(
-        "INSERT INTO chain_cursors (chain, height, hash, base_height, assets) VALUES ($1, $2, $3, $2, $4)
+        "INSERT INTO chain_cursors (chain, height, hash, base_height, swept_height, assets) VALUES ($1, $2, $3, $2, $2, $4)
          ON CONFLICT (chain) DO NOTHING",
     )
     .bind(chain.as_str())

@@ -228,36 +228,52 @@ async fn read_logs(
     if assets.contracts(first).is_empty() {
         return Ok(BegunLogs { read: Vec::new(), upto: last, stopped: None });
     }
-    let span = paces.of(endpoint).span.max(1);
+    let span = span(endpoint, paces);
     let step = usize::try_from(span).unwrap_or(usize::MAX);
     let spans: Vec<_> =
         (first..=last).step_by(step).map(|from| (from, last.min(from.saturating_add(span - 1)))).collect();
-    let reads: Vec<_> = spans.iter().map(|(from, to)| read_span(endpoint, assets, paces, *from, *to)).collect();
+    let read = async |from, to| {
+        let mut logs = Vec::new();
+        let filter = |from| json!({"address": assets.contracts(from), "topics": [transfer_topic()]});
+        read_span(endpoint, paces, (from, to), filter, asks_for_less, |found| {
+            logs.extend(found);
+            Ok(())
+        })
+        .await
+        .map(|()| logs)
+    };
+    let reads: Vec<_> = spans.iter().map(|(from, to)| read(*from, *to)).collect();
     let logs = in_order(stream::iter(reads).buffered(concurrency)).await?;
     let upto = spans.get(..logs.read.len()).and_then(<[_]>::last).map_or(first.saturating_sub(1), |(_, to)| *to);
     Ok(BegunLogs { read: logs.read.into_iter().flatten().collect(), upto, stopped: logs.stopped })
 }
 
-/// One span, by halves if the endpoint does not give it as a whole.
-async fn read_span(
+/// Blocks whose logs that endpoint is asked for in one call now.
+pub(crate) fn span(endpoint: &Endpoint, paces: &Paces) -> u64 {
+    paces.of(endpoint).span.max(1)
+}
+
+/// The logs of one span, by halves if the endpoint does not give it as a whole; which failures are taken for that, is the
+/// caller's to say. `filter`: address and topics for blocks from that height on. What was found is given to `take`, part
+/// by part.
+pub(crate) async fn read_span(
     endpoint: &Endpoint,
-    assets: &Assets,
     paces: &Paces,
-    from: u64,
-    to: u64,
-) -> Result<Vec<NodeLog>, EvmError> {
-    let mut logs = Vec::new();
+    (from, to): (u64, u64),
+    filter: impl Fn(u64) -> Value,
+    is_too_much: impl Fn(&EvmError) -> bool,
+    mut take: impl FnMut(Vec<NodeLog>) -> Result<(), EvmError>,
+) -> Result<(), EvmError> {
     // The next span lies on top.
     let mut waiting = vec![(from, to)];
     while let Some((from, to)) = waiting.pop() {
-        let filter = json!([{
-            "fromBlock": U64::from(from), "toBlock": U64::from(to),
-            "address": assets.contracts(from), "topics": [transfer_topic()],
-        }]);
+        let mut asked = filter(from);
+        asked["fromBlock"] = json!(U64::from(from));
+        asked["toBlock"] = json!(U64::from(to));
         let blocks = to.saturating_sub(from).saturating_add(1);
-        match endpoint.call::<_, Vec<NodeLog>>("eth_getLogs", filter).await {
-            Ok(mut found) => {
-                logs.append(&mut found);
+        match endpoint.call::<_, Vec<NodeLog>>("eth_getLogs", json!([asked])).await {
+            Ok(found) => {
+                take(found)?;
                 paces.change(endpoint, |pace| {
                     if blocks >= pace.span {
                         pace.span = pace.span.saturating_mul(2).min(SPAN_MAX);
@@ -265,16 +281,19 @@ async fn read_span(
                 });
             }
             Err(error) if blocks > 1 && asks_for_less(&error) => {
+                paces.change(endpoint, |pace| pace.span = pace.span.min(blocks / 2).max(1));
+                if !is_too_much(&error) {
+                    return Err(error);
+                }
                 let middle = from.saturating_add(blocks / 2);
                 tracing::debug!(endpoint = endpoint.label(), from, to, %error, "asking for the logs by halves");
-                paces.change(endpoint, |pace| pace.span = pace.span.min(blocks / 2).max(1));
                 waiting.push((middle, to));
                 waiting.push((from, middle - 1));
             }
             Err(error) => return Err(error),
         }
     }
-    Ok(logs)
+    Ok(())
 }
 
 /// Whether a smaller question may be answered where this one was not: the words for "too much" are each provider's own,

@@ -7,7 +7,8 @@
 //! Everything that belongs to a block is asked of one endpoint and by the block's hash, or compared with it. The native
 //! coin is in the transactions *or*, from the block of EIP-7708's fork, in the logs, never in both: money must not count
 //! twice. Native money that a contract sends is in the traces, where nodes have them; elsewhere the engine compares
-//! balances (`docs/decisions/0021-native-from-contracts.md`). Far below the head, many blocks are read at once
+//! balances (`docs/decisions/0021-native-from-contracts.md`). Tokens that nobody configured are searched for by their receivers,
+//! behind what is final ([`unknown`]). Far below the head, many blocks are read at once
 //! ([`backfill`]). `ethers` stays inside this folder.
 
 mod backfill;
@@ -22,6 +23,7 @@ mod standing;
 mod traces;
 mod transfers;
 mod types;
+mod unknown;
 mod untraced;
 
 use std::collections::HashMap;
@@ -30,7 +32,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use ethers::types::{Address, H256};
-use wopay_domain::{Asset, BlockRef};
+use wopay_domain::{Asset, BlockRef, ChainName};
 
 use self::backfill::Paces;
 pub(crate) use self::balances::EvmBalances;
@@ -44,7 +46,8 @@ use self::untraced::{Round, Untraced};
 use crate::config::{ConfigError, EvmOptions, Finality, FinalityTag, Traces, WatcherConfig};
 use crate::pool::{Pool, Testimony};
 use crate::source::{
-    BlockData, BlockHeader, Candidate, ChainSource, Claims, Compared, Final, Head, SourceError, Transfer, Witnesses,
+    BlockData, BlockHeader, Candidate, ChainSource, Claims, Compared, Final, Found, Head, Search, SourceError,
+    Transfer, Witnesses,
 };
 use crate::status::EndpointHealth;
 
@@ -58,11 +61,14 @@ const ASK_FINAL_EVERY: Duration = Duration::from_secs(5);
 /// One EVM chain.
 #[derive(Debug)]
 pub(crate) struct EvmSource {
+    chain: ChainName,
     pool: Pool<Endpoint>,
     assets: Assets,
     options: EvmOptions,
     concurrency: usize,
     paces: Paces,
+    /// Of searches by receiver, of which endpoints give more or less than of others.
+    search_paces: Paces,
     untraced: Untraced,
     finality: Finality,
     last_final: Mutex<Option<LastFinal>>,
@@ -92,11 +98,13 @@ impl EvmSource {
         let endpoints = RpcClient::of(config)?.into_iter();
         let endpoints = endpoints.map(|client| Endpoint::new(client, Arc::clone(&expected))).collect();
         Ok(Self {
+            chain: config.chain.name.clone(),
             pool: Pool::new(config, endpoints),
             assets,
             options: config.evm,
             concurrency: config.rpc_options.concurrency.max(1),
             paces: Paces::default(),
+            search_paces: Paces::default(),
             untraced: Untraced::new(config.chain.name.clone()),
             finality: config.finality,
             last_final: Mutex::new(None),
@@ -171,7 +179,8 @@ impl EvmSource {
             let Some(mut data) = self.read_block(endpoint, block.number).await? else { return Ok(Testimony::NoBlock) };
             let is_claimed = |candidate: &Candidate| claims.transfers.iter().any(|claimed| claimed.to == candidate.to);
             data.candidates.retain(|candidate| candidate.minor.is_some() && is_claimed(candidate));
-            let settled = self.read_settlement(endpoint, &[(block.clone(), data.candidates)]).await?.concat();
+            let settled =
+                self.read_settlement(endpoint, &self.assets, &[(block.clone(), data.candidates)]).await?.concat();
             if let Some(contradiction) = claims.contradicted_by(&settled) {
                 return Ok(Testimony::Other(contradiction));
             }
@@ -191,6 +200,7 @@ impl EvmSource {
     async fn read_settlement(
         &self,
         endpoint: &Endpoint,
+        assets: &Assets,
         blocks: &[(BlockRef, Vec<Candidate>)],
     ) -> Result<Vec<Vec<Transfer>>, EvmError> {
         let mut transactions: Vec<(usize, H256, H256, Vec<&Candidate>)> = Vec::new();
@@ -214,7 +224,7 @@ impl EvmSource {
         let mut settled = vec![Vec::new(); blocks.len()];
         for ((index, _, _, candidates), receipt) in transactions.iter().zip(receipts) {
             if let (Some((block, _)), Some(settled)) = (blocks.get(*index), settled.get_mut(*index)) {
-                settled.extend(settle(endpoint, &self.assets, block.number, &receipt, candidates)?);
+                settled.extend(settle(endpoint, assets, block.number, &receipt, candidates)?);
             }
         }
         Ok(settled)
@@ -285,7 +295,7 @@ impl ChainSource for EvmSource {
         let mut attempt = self.pool.attempt();
         loop {
             let endpoint = attempt.next().await?;
-            match self.read_settlement(endpoint, blocks).await {
+            match self.read_settlement(endpoint, &self.assets, blocks).await {
                 Ok(transfers) => return Ok(transfers),
                 Err(failure) => attempt.failed(endpoint, failure).await,
             }
@@ -298,6 +308,22 @@ impl ChainSource for EvmSource {
             let endpoint = attempt.next().await?;
             match backfill::read(endpoint, &self.assets, &self.paces, self.concurrency, after, upto).await {
                 Ok(blocks) => return Ok(Some(blocks)),
+                Err(failure) => attempt.failed(endpoint, failure).await,
+            }
+        }
+    }
+
+    fn is_searched(&self) -> bool {
+        self.options.unknown_tokens
+    }
+
+    async fn search(&self, search: &Search) -> Result<Found, SourceError> {
+        // Many providers refuse such questions, or do not know their answer: that speaks against none of them.
+        let mut attempt = self.pool.attempt_aside();
+        loop {
+            let endpoint = attempt.next().await?;
+            match self.read_arrivals(endpoint, search).await {
+                Ok(found) => return Ok(found),
                 Err(failure) => attempt.failed(endpoint, failure).await,
             }
         }

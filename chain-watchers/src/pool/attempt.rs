@@ -15,6 +15,8 @@ pub(crate) struct Attempt<'a, N: Node> {
     reasons: Vec<String>,
     /// Whether each of them is not what the configuration says.
     all_wrong: bool,
+    /// What it comes to does not say which endpoint is fit.
+    is_aside: bool,
 }
 
 /// No endpoint of a chain gives a usable answer: why, each.
@@ -37,7 +39,12 @@ impl<'a, N: Node> Attempt<'a, N> {
         }
         let all_wrong = order.len() == pool.endpoints.len();
         order.reverse();
-        Self { pool, left: order, reasons, all_wrong }
+        Self { pool, left: order, reasons, all_wrong, is_aside: false }
+    }
+
+    /// The same for a question that not every endpoint has to answer: none is taken into use, and none left, for it.
+    pub(super) fn aside(self) -> Self {
+        Self { is_aside: true, ..self }
     }
 
     /// The next endpoint to ask.
@@ -49,7 +56,9 @@ impl<'a, N: Node> Attempt<'a, N> {
             let Some(endpoint) = self.pool.endpoints.get(index) else { continue };
             match self.pool.verify(endpoint).await {
                 Ok(()) => {
-                    self.pool.switch_to(index);
+                    if !self.is_aside {
+                        self.pool.switch_to(index);
+                    }
                     return Ok(endpoint);
                 }
                 Err(Unusable::Wrong(reason)) => self.reasons.push(format!("{}: {reason}", endpoint.label())),
@@ -72,11 +81,11 @@ impl<'a, N: Node> Attempt<'a, N> {
     /// while.
     pub(crate) async fn failed(&mut self, endpoint: &N, failure: N::Failure) {
         self.all_wrong = false;
-        if !failure.is_not_asked() {
+        if !failure.is_not_asked() && !self.is_aside {
             endpoint.meter().strike();
             *endpoint.standing().lock().await = Standing::Unknown;
         }
-        if !self.left.is_empty() {
+        if !self.left.is_empty() && !self.is_aside {
             warn!(chain = %self.pool.chain, error = &failure as &dyn std::error::Error, "trying the next endpoint");
         }
         self.reasons.push(with_causes(&failure));

@@ -132,6 +132,11 @@ impl<N: Node> Pool<N> {
         Attempt::new(&self.0, order)
     }
 
+    /// One try at something that endpoints may refuse and be as fit as before.
+    pub(crate) fn attempt_aside(&self) -> Attempt<'_, N> {
+        self.attempt().aside()
+    }
+
     /// What the endpoint in use said contradicts what is known: others go before it, if there are any, until the next
     /// comparison of all, and for a while after that.
     pub(crate) fn doubt(&self, reason: &str) {

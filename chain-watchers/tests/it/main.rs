@@ -22,3 +22,4 @@ mod solana;
 mod solana_addresses;
 mod support;
 mod tokens;
+mod unknown;

@@ -33,7 +33,7 @@ static TRANSFER: LazyLock<Event> = LazyLock::new(|| {
 });
 
 /// Who logs native transfers, on chains that have EIP-7708.
-const NATIVE_LOGGER: Address = H160([
+pub(super) const NATIVE_LOGGER: Address = H160([
     0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
     0xfe,
 ]);
@@ -151,11 +151,16 @@ fn value(transaction: &NodeTransaction, native: &AssetId) -> Option<Candidate> {
     })
 }
 
-/// `None` for what is no ERC-20 transfer of more than nothing (an NFT's event of the same name has a fourth topic).
 fn logged(endpoint: &Endpoint, assets: &Assets, height: u64, log: &NodeLog) -> Result<Option<Candidate>, EvmError> {
     let Some(asset) = assets.logged(log.address, height) else {
         return Err(endpoint.inconsistent("asked for logs of our tokens, got logs of another contract"));
     };
+    to_candidate(endpoint, log, asset)
+}
+
+/// A log as a transfer of that asset; `None` for what is no ERC-20 transfer of more than nothing (an NFT's event of the same
+/// name has a fourth topic).
+pub(super) fn to_candidate(endpoint: &Endpoint, log: &NodeLog, asset: &AssetId) -> Result<Option<Candidate>, EvmError> {
     let (Some(transaction), Some(index)) = (log.transaction_hash, log.log_index) else {
         return Err(endpoint.inconsistent("a log names no transaction or index"));
     };

@@ -11,6 +11,9 @@ use super::random::Random;
 /// The path of what no node shows.
 pub(super) const UNSEEN: &str = "unseen";
 
+/// Where in its transaction a token moves that nobody configured.
+pub(super) const STRAY: u32 = 4;
+
 /// A movement of money, or the attempt of one.
 #[derive(Clone, Debug)]
 pub(super) struct Movement {
@@ -32,6 +35,11 @@ impl Movement {
     /// Sent by a contract on a chain whose nodes show no traces: only the balance tells.
     pub(super) fn is_unseen(&self) -> bool {
         self.leg == DepositLeg::Trace(UNSEEN.to_owned())
+    }
+
+    /// Of a token that nobody configured.
+    pub(super) fn is_stray(&self) -> bool {
+        self.leg == DepositLeg::Log(STRAY)
     }
 
     /// Of the native coin, where there is a token besides.

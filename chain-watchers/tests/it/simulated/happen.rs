@@ -4,7 +4,7 @@ use wopay_chain_watchers::Traces;
 use wopay_domain::DepositLeg;
 use wopay_domain::payment::{PaymentCommand, decide, evolve};
 
-use super::chain::{Block, Movement, UNSEEN};
+use super::chain::{Block, Movement, STRAY, UNSEEN};
 use super::store;
 use super::world::World;
 
@@ -84,7 +84,22 @@ impl World {
             let minor = if self.random.chance(20) { 1 } else { self.random.between(1, 1000) };
             Movement { transaction: transaction.clone(), leg, to, minor, succeeded }
         };
-        legs.into_iter().map(movement).collect()
+        let mut movements: Vec<Movement> = legs.into_iter().map(movement).collect();
+        movements.extend(self.stray(&transaction, succeeded));
+        movements
+    }
+
+    /// Some transactions move a token besides that nobody configured: which, their hashes say.
+    fn stray(&self, transaction: &str, succeeded: bool) -> Option<Movement> {
+        let number = u64::from_str_radix(&transaction[transaction.len() - 8..], 16).unwrap();
+        let payer = &self.payers[usize::try_from(number).unwrap() % self.payers.len()];
+        (self.plan.rpc.is_some() && number.is_multiple_of(3)).then(|| Movement {
+            transaction: transaction.to_owned(),
+            leg: DepositLeg::Log(STRAY),
+            to: payer.address.clone(),
+            minor: number,
+            succeeded,
+        })
     }
 
     /// Another branch, from a block that is still allowed to lose what stands on it.

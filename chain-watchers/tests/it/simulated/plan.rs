@@ -154,7 +154,7 @@ impl Plan {
         });
         if let Some(rpc) = &self.rpc {
             config.finality = if self.tells_final { Finality::Tag(FinalityTag::Finalized) } else { Finality::Depth };
-            config.evm = EvmOptions { eip7708_block: None, traces: rpc.traces, balances_every: Duration::ZERO };
+            config.evm = EvmOptions { traces: rpc.traces, balances_every: Duration::ZERO, ..EvmOptions::default() };
             config.rpc_options.request_timeout = if is_patient { PATIENT } else { IMPATIENT };
             config.rpc_options.connect_timeout = config.rpc_options.request_timeout;
             // These chains have a time of their own.

@@ -96,6 +96,25 @@ pub(super) async fn is_at_rest(pool: &PgPool, plan: &Plan, head: &str) -> bool {
     .unwrap()
 }
 
+/// The height up to which blocks were searched for unknown tokens, once all that was found is confirmed.
+pub(super) async fn swept(pool: &PgPool, plan: &Plan) -> Option<u64> {
+    let swept: Option<i64> = sqlx::query_scalar(
+        "SELECT swept_height
+         FROM chain_cursors
+         WHERE chain = $1
+           AND NOT EXISTS (
+               SELECT 1
+               FROM deposit_observations
+               WHERE chain = $1 AND kind = 'unknown_token' AND stage = 'seen'
+           )",
+    )
+    .bind(plan.name.as_str())
+    .fetch_optional(pool)
+    .await
+    .unwrap();
+    swept.map(|swept| u64::try_from(swept).unwrap())
+}
+
 /// The reports that wait in the outbox: id and body.
 pub(super) async fn reports(pool: &PgPool, plan: &Plan, after: i64) -> Vec<(i64, String)> {
     sqlx::query_as("SELECT id, body::text FROM watcher_outbox WHERE id > $2 AND chain = $1 ORDER BY id")
@@ -121,6 +140,10 @@ pub(super) struct Stored {
     pub(super) blocks: Vec<(u64, String, String)>,
     /// Transaction, leg, address, minor units, block hash, stage, whether a payment has it; of those not orphaned.
     pub(super) deposits: Vec<(String, String, String, u64, String, String, bool)>,
+    /// The same of transfers of unknown tokens.
+    pub(super) strays: Vec<(String, String, String, u64, String, String, bool)>,
+    /// Up to where blocks were searched for them.
+    pub(super) swept: u64,
     /// The greatest id of a report.
     pub(super) last_report: i64,
 }
@@ -140,8 +163,16 @@ pub(super) async fn stored(pool: &PgPool, plan: &Plan) -> Stored {
                      tx_hash, leg, address, amount_minor, block_hash, stage, payment_id IS NOT NULL
                  )), '[]')
                  FROM deposit_observations
-                 WHERE chain = $1 AND stage <> 'orphaned'
+                 WHERE chain = $1 AND stage <> 'orphaned' AND kind = 'money'
              ),
+             'strays', (
+                 SELECT COALESCE(json_agg(json_build_array(
+                     tx_hash, leg, address, amount_minor, block_hash, stage, payment_id IS NOT NULL
+                 )), '[]')
+                 FROM deposit_observations
+                 WHERE chain = $1 AND stage <> 'orphaned' AND kind <> 'money'
+             ),
+             'swept', (SELECT swept_height FROM chain_cursors WHERE chain = $1),
              'last_report', (SELECT last_value FROM watcher_outbox_id_seq)
          )::text",
     )

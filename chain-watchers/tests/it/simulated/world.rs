@@ -278,6 +278,9 @@ impl World {
         }
         let index = self.random.index(WATCHERS);
         self.rest(index).await;
+        if self.plan.rpc.is_some() {
+            self.sweep(index).await;
+        }
         // What a balance has shown at the head is confirmed only further below.
         let comparisons = match (self.plan.compares, &self.plan.rpc) {
             (false, _) => 0,
@@ -302,6 +305,20 @@ impl World {
             nodes.chain.mine(Vec::new(), &mut self.random);
         }
         nodes.chain.finalized = nodes.chain.head().height();
+    }
+
+    /// Everything that is final is searched for unknown tokens, by a watcher that does not wait for it to be more.
+    async fn sweep(&mut self, index: usize) {
+        let head = self.nodes().chain.head().height();
+        let upto = if self.plan.tells_final { head } else { head.saturating_sub(self.plan.window) };
+        let begun = Instant::now();
+        self.watchers = (0..WATCHERS).map(|index| Some(self.watcher(index))).collect();
+        while store::swept(&self.pool, &self.plan).await.is_none_or(|swept| swept < upto) {
+            self.step(index, &mut None).await;
+            let health = || self.watchers[index].as_ref().map(|watcher| watcher.status().health());
+            assert!(begun.elapsed() < SETTLING_TIME, "no sweep: {:?}", health());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     async fn rest(&mut self, index: usize) {

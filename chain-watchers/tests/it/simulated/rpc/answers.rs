@@ -130,8 +130,12 @@ impl Answerer<'_> {
             return Ok(json!([]));
         }
         let logs = blocks.iter().flat_map(sent).flat_map(|sent| sent.logs);
+        let receivers = filter["topics"][2].as_array();
+        let contracts = filter["address"].as_array();
         let is_asked_for = |log: &Value| {
-            filter["topics"][0] == log["topics"][0] && filter["address"].as_array().unwrap().contains(&log["address"])
+            filter["topics"][0] == log["topics"][0]
+                && contracts.is_none_or(|contracts| contracts.contains(&log["address"]))
+                && receivers.is_none_or(|receivers| receivers.contains(&log["topics"][2]))
         };
         let mut logs: Vec<Value> = logs.filter(is_asked_for).collect();
         if self.random.chance(self.faults.forged)

@@ -54,7 +54,10 @@ fn logs(block: &Block, sent: &Sent<'_>, index: &mut u64) -> Vec<Value> {
     let count = sent.movements.iter().filter_map(of_ordinal).max().map_or(0, |last| last + 1);
     let log = |ordinal: u32| {
         let transfer = sent.movements.iter().find(|movement| of_ordinal(movement) == Some(ordinal));
+        // So many of one token would be too many.
+        let stray = transfer.map_or_else(String::new, |transfer| format!("0x57a7{:036x}", transfer.minor));
         let (address, topic, to, minor) = match transfer {
+            Some(transfer) if transfer.is_stray() => (stray.as_str(), TRANSFER, transfer.to.as_str(), transfer.minor),
             Some(transfer) => (TOKEN, TRANSFER, transfer.to.as_str(), transfer.minor),
             None => (CONTRACT, APPROVAL, SENDER, 1),
         };
