@@ -129,6 +129,22 @@ fn a_small_installation_asks_about_addresses() {
 }
 
 #[test]
+fn searching_for_unknown_tokens_is_turned_off_on_evm_chains_only() {
+    let read = |chain: &str, variables: &[(&str, &str)]| {
+        let text =
+            EXAMPLE.replace(&format!("kind = \"{chain}\"\n"), &format!("kind = \"{chain}\"\nunknown_tokens = false\n"));
+        let variables = [&[("ETH_RPC_B", "https://node.example/b")], variables].concat();
+        let loaded = load_text(&text, &variables)?;
+        Ok::<_, ConfigError>(loaded.config.chains["ethereum"].unknown_tokens)
+    };
+    assert_eq!((read("neither", &[]).unwrap(), read("evm", &[]).unwrap()), (None, Some(false)));
+    let variable = [("WOPAY_CHAINS_ETHEREUM_UNKNOWN_TOKENS", "false")];
+    assert_eq!(read("neither", &variable).unwrap(), Some(false));
+    let error = whole_error(&read("solana", &[]).unwrap_err());
+    assert!(error.contains("`unknown_tokens` are settings of EVM chains"), "{error}");
+}
+
+#[test]
 fn without_a_file_there_are_defaults() {
     let loaded = load_text("", &[]).unwrap();
     assert_eq!(loaded.config.environment, Environment::Development);
