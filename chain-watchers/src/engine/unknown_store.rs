@@ -50,7 +50,7 @@ pub(super) async fn set_swept_back(conn: &mut PgConnection, chain: &ChainName, h
 }
 
 /// The addresses of payments that were opened since that moment, of the newest `count_max` that were ever given out; and
-/// whether there are older ones, too.
+/// whether there are older ones, too. Each is looked up by itself: whoever has few addresses, or millions, pays for these.
 pub(super) async fn addresses(
     pool: &PgPool,
     family: ChainFamily,
@@ -67,7 +67,12 @@ pub(super) async fn addresses(
              ORDER BY idx DESC
              LIMIT $4 + 1
          ) AS newest
-         JOIN claims c ON c.kind = $2 AND c.key = newest.address
+         CROSS JOIN LATERAL (
+             SELECT aggregate_id
+             FROM claims
+             WHERE kind = $2 AND key = newest.address
+             LIMIT 1
+         ) AS c
          WHERE c.aggregate_id COLLATE \"C\" >= $3
          ORDER BY newest.place",
     )
